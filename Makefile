@@ -1,0 +1,36 @@
+# `make train` and `make test` set up what they need by themselves, in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test test-slow lint setup benchmark clean
+
+train: setup
+	$(BIN)/agd-train --out runs/phantom --overwrite
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmark: setup
+	$(BIN)/python benchmarks/pipeline.py
+
+setup: .venv/ready
+
+.venv/ready: requirements.txt setup.cfg
+	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed') if sys.version_info < (3, 11) else None"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf .venv .venvs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

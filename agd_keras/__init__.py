@@ -1,0 +1,45 @@
+"""Attention-gated segmentation of brain tumours in MRI, on Keras 3 and TensorFlow.
+
+Names are loaded when they are first used, so that importing the package is quick.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "InputError": "errors",
+    "RunConfig": "config",
+    "make_config": "config",
+    "preset_values": "presets",
+    "Slice": "data.slices",
+    "find_slices": "data.slices",
+    "find_data": "data.datasets",
+    "make_phantom": "data.phantom",
+    "build_cache": "data.cache",
+    "make_folds": "data.folds",
+    "make_dataset": "data.dataset",
+    "AttentionGate": "layers",
+    "ConvBlock": "layers",
+    "EdgeAttention": "layers",
+    "agd_autoencoder": "models",
+    "attention_model": "models",
+    "inference_model": "models",
+    "evaluate": "evaluation.evaluate",
+    "fit_fold": "training.fit_fold",
+    "train": "training.train",
+    "Predictor": "inference.predictor",
+    "load_predictor": "inference.predictor",
+    "evaluate_model": "inference.assess",
+}
+__all__ = ["__version__", *sorted(_NAMES)]
+
+
+def __getattr__(name: str):
+    if name not in _NAMES:
+        raise AttributeError(f"module 'agd_keras' has no attribute {name!r}")
+    return getattr(import_module(f"agd_keras.{_NAMES[name]}"), name)
+
+
+def __dir__():
+    return __all__

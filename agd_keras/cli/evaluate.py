@@ -1,0 +1,39 @@
+"""`agd-evaluate`: score a trained model on a data set."""
+
+import argparse
+import sys
+
+from agd_keras.cli import common
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `agd-evaluate` and returns its exit status."""
+    parser = common.parser("agd-evaluate", "Score a model on every patient of a data set.")
+    parser.add_argument(
+        "--model", required=True, metavar="MODEL", help="a .keras file, or a run folder"
+    )
+    parser.add_argument(
+        "--data", required=True, help="`phantom` or a folder in the kaggle_3m layout"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="new folder for the results")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results there")
+    return common.run(_evaluate, parser.parse_args(argv))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from agd_keras.evaluation.report import summary_table
+    from agd_keras.inference.assess import evaluate_model
+
+    metrics = evaluate_model(
+        arguments.model,
+        arguments.data,
+        arguments.out,
+        arguments.overwrite,
+        common.progress_bar("scoring"),
+    )
+    common.print_table(summary_table(metrics))
+    print(f"results: {arguments.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

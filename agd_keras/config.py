@@ -1,0 +1,204 @@
+"""The options of a run: defined once here, the commands' flags and the files derive from them."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agd_keras.errors import InputError
+
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Which data, how it is split and how it is changed on the way to the network."""
+
+    path: str = Field("phantom", description="`phantom` or a folder in the kaggle_3m layout")
+    image_size: int = Field(128, ge=16, le=1024, description="side of the network's input, pixels")
+    split: Literal["subject", "record"] = Field(
+        "subject", description="what is kept whole: patients (subject) or slices (record)"
+    )
+    folds: int = Field(5, ge=2, description="test sets that the data is divided into")
+    portions: int = Field(10, ge=3, description="equal portions that the folds are made of")
+    validation_portions: int = Field(1, ge=1, description="portions for validation in a fold")
+    augment: Literal["none", "paper", "strong"] = Field("strong", description="recipe of changes")
+    tumor_sampling: float = Field(
+        0.0, ge=0, le=1, description="share of slices drawn in proportion to their tumour area"
+    )
+
+
+class ModelConfig(_Section):
+    """The arguments of `agd_autoencoder`."""
+
+    filters: tuple[int, ...] = Field((16, 32, 48, 64), description="channels of the encoder blocks")
+    depth: int = Field(1, ge=1, description="convolutions in a block")
+    stem_stride: int = Field(2, ge=1, le=4, description="stride ahead of the first block")
+    skips: tuple[int, ...] = Field((1, 2, 3, 4), description="levels with a skip connection")
+    attention: bool = Field(True, description="gate the skip connections")
+    attention_at: tuple[int, ...] = Field((2, 3), description="levels whose skip is gated")
+    edge: bool = Field(True, description="edge detector ahead of the encoder")
+    edge_filters: int = Field(16, ge=1, description="channels of the edge detector")
+    edge_gate: Literal["residual", "multiply", "concatenate"] = Field(
+        "residual", description="how the edge weights the image"
+    )
+    activation: str = Field("relu", description="activation of the blocks")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of bottleneck channels dropped")
+    l2: float = Field(0.0, ge=0, description="factor of the L2 penalty on the kernels")
+
+
+class TrainingConfig(_Section):
+    """How the network is trained."""
+
+    epochs: int = Field(30, ge=1, description="passes over as many slices as the training set has")
+    batch_size: int = Field(16, ge=1, description="slices in a batch")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
+    learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
+    schedule: Literal["constant", "cosine", "plateau"] = Field(
+        "cosine", description="course of the learning rate"
+    )
+    warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear rise, with cosine")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of adamw")
+    clip_norm: float = Field(1.0, ge=0, description="largest norm of the gradient, 0 for any")
+    ema: float = Field(0.99, ge=0, lt=1, description="momentum of the weights' average, 0 for none")
+    loss: Literal[
+        "cross_entropy", "focal", "dice", "focal_dice", "focal_tversky", "cross_entropy_dice"
+    ] = Field("cross_entropy_dice", description="loss of the mask")
+    edge_weight: float = Field(0.2, ge=0, description="weight of the edge's cross-entropy")
+    monitor: Literal["dice", "bce"] = Field(
+        "dice", description="validation figure that picks the best epoch and stops early"
+    )
+    patience: int = Field(0, ge=0, description="epochs without a better figure to stop, 0 for all")
+    precision: Precision = Field("auto", description="precision policy")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of split, weights, order and changes")
+    deterministic: bool = Field(False, description="same bits in every run, slower")
+
+
+class RunConfig(_Section):
+    """Everything that defines a run.
+
+    Args:
+        preset: Name of the preset that the run started from.
+        data: See `DataConfig`.
+        model: See `ModelConfig`.
+        training: See `TrainingConfig`.
+
+    Example:
+
+    >>> RunConfig().data.image_size
+    128
+    """
+
+    preset: str = "agd_tiny"
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _size_fits_levels(self):
+        multiple = self.model.stem_stride * 2 ** len(self.model.filters)
+        if self.data.image_size % multiple:
+            raise ValueError(
+                f"data.image_size {self.data.image_size}: expected a multiple of {multiple}, "
+                f"for {len(self.model.filters)} levels and a stem of {self.model.stem_stride}"
+            )
+        return self
+
+
+def make_config(values: dict[str, Any]) -> RunConfig:
+    """Validates nested values, `{"data": {...}, "model": {...}, "training": {...}}`.
+
+    Args:
+        values: Values by section; what is missing takes its default.
+
+    Returns:
+        The frozen `RunConfig`.
+
+    Raises:
+        InputError: An option is unknown or its value not allowed; names the option.
+
+    Example:
+
+    >>> make_config({"data": {"image_size": 64}}).data.image_size
+    64
+    """
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "no such option"
+        received = f", received {first['input']!r}" if where else ""
+        raise InputError(f"{where}: {message}{received}" if where else message) from None
+
+
+def merge(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Merges nested values, later ones over earlier ones.
+
+    Example:
+
+    >>> merge({"data": {"split": "subject"}}, {"data": {"folds": 10}})
+    {'data': {'split': 'subject', 'folds': 10}}
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+            merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def parse_setting(setting: str) -> dict[str, Any]:
+    """Reads `SECTION.OPTION=VALUE` with a YAML value into nested values.
+
+    Raises:
+        InputError: The text has another form.
+
+    Example:
+
+    >>> parse_setting("model.filters=[8, 16]")
+    {'model': {'filters': [8, 16]}}
+    """
+    key, equals, value = setting.partition("=")
+    if not equals or key.count(".") != 1:
+        raise InputError(f"--set {setting}: expected SECTION.OPTION=VALUE, as training.epochs=10")
+    section, option = key.split(".")
+    return {section: {option: _parse_yaml(value, f"--set {setting}")}}
+
+
+def load_config(path: str | Path) -> dict[str, Any]:
+    """Reads nested values from a YAML or JSON file.
+
+    Raises:
+        InputError: The file cannot be read or holds something else.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a readable config file ({error})") from None
+    values = _parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a mapping of data, model and training")
+    return values
+
+
+def save_config(config: RunConfig, path: str | Path) -> None:
+    """Writes the resolved config as YAML, through a temporary name."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    temporary = Path(f"{path}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from None

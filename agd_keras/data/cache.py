@@ -1,0 +1,210 @@
+"""Slices decoded, normalised and resized once, then read from disk at random."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from agd_keras.data.formats import read_image, read_mask
+from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
+from agd_keras.data.slices import Slice, check_slices, problems_error
+from agd_keras.errors import InputError
+
+CACHE_VERSION = 1
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder with one raw file a slice, ready for the network, and an index of them.
+
+    A file holds the image as float16, shape `(image_size, image_size, 3)`, then the mask as uint8
+    0 or 1, shape `(image_size, image_size)`, both in C order: TensorFlow reads and decodes it
+    without Python. Float16 keeps 3 decimals of the normalised values, a tenth of a grey level.
+
+    Args:
+        folder: Where the files lie.
+        image_size: Side of images and masks in pixels.
+        fingerprint: Hexadecimal key of the data and settings.
+        areas: Tumour area by slice name, in pixels of the original mask.
+        shapes: Original `(height, width)` by patient, in pixels.
+    """
+
+    folder: Path
+    image_size: int
+    fingerprint: str
+    areas: dict[str, int]
+    shapes: dict[str, tuple[int, int]]
+
+    @property
+    def image_bytes(self) -> int:
+        """Length of the image in a file; the mask follows."""
+        return 2 * CHANNELS * self.image_size**2
+
+    def path(self, slice_: Slice) -> Path:
+        """Returns the raw file of a slice."""
+        return self.folder / f"{slice_.name}.raw"
+
+    def read(self, slice_: Slice) -> tuple[np.ndarray, np.ndarray]:
+        """Reads a slice: image, float32, values -5 to 5, and mask, boolean, both square."""
+        raw = self.path(slice_).read_bytes()
+        shape = (self.image_size, self.image_size)
+        image = np.frombuffer(raw[: self.image_bytes], "<f2").reshape(*shape, CHANNELS)
+        mask = np.frombuffer(raw[self.image_bytes :], np.uint8).reshape(shape)
+        return image.astype(np.float32), mask.astype(bool)
+
+
+def build_cache(
+    slices: Sequence[Slice],
+    image_size: int,
+    root: str | Path | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Cache:
+    """Prepares all slices on disk, or finds them prepared.
+
+    The folder is keyed by a fingerprint of the files (relative path, size, time of change) and the
+    settings. It is filled under another name and renamed when complete, so that an interrupted
+    start leaves nothing that a later one could mistake for data, and processes that build the same
+    cache at once end up with one of theirs. Memory holds a few patients at a time.
+
+    Args:
+        slices: Slices with masks, of whole patients: intensities are normalised by patient.
+        image_size: Side of the network's square input in pixels.
+        root: Folder for caches. Default: `$AGD_KERAS_CACHE`, or `~/.cache/agd_keras`.
+        progress: Called as `progress(done, total)`, in slices, while building.
+
+    Returns:
+        The `Cache`.
+
+    Raises:
+        InputError: The data cannot be used (lists every problem), or the folder not written.
+
+    Example:
+
+    >>> import tempfile
+    >>> from agd_keras.data.phantom import make_phantom
+    >>> from agd_keras.data.slices import find_slices
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     root = make_phantom(f"{folder}/data", patients=1, slices=2, size=32)
+    ...     slices = find_slices(root)
+    ...     image, mask = build_cache(slices, 16, root=f"{folder}/cache").read(slices[0])
+    >>> image.shape, mask.shape
+    ((16, 16, 3), (16, 16))
+    """
+    default = os.environ.get("AGD_KERAS_CACHE") or Path.home() / ".cache" / "agd_keras"
+    root = Path(root or default).expanduser()
+    if not slices:
+        raise InputError("the data set has no slices")
+    slices = sorted(slices)
+    fingerprint = _fingerprint(slices, image_size)
+    folder = root / fingerprint
+    if (cache := _load(folder)) is not None:
+        return cache
+
+    if problems := check_slices(slices):
+        raise problems_error(os.path.commonpath([one.image.parent for one in slices]), problems)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        work = root / f"{fingerprint}.tmp-{uuid.uuid4().hex[:8]}"
+        work.mkdir()
+        try:
+            cache = Cache(work, image_size, fingerprint, {}, {})
+            _fill(cache, slices, progress)
+            _publish(work, folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        needed = len(slices) * (2 * CHANNELS + 1) * image_size**2 / 2**20
+        raise InputError(
+            f"{root}: cannot write the cache of {needed:.0f} MiB: {error.strerror}; "
+            "AGD_KERAS_CACHE names another folder"
+        ) from error
+    return replace(cache, folder=folder)
+
+
+def _mask_path(slice_: Slice) -> Path:
+    if slice_.mask is None:
+        raise InputError(f"{slice_.image}: expected a mask beside it")
+    return slice_.mask
+
+
+def _fingerprint(slices: Sequence[Slice], image_size: int) -> str:
+    digest = hashlib.sha256(f"{CACHE_VERSION} {PREPROCESS_VERSION} {image_size}".encode())
+    # Relative paths, so that a data set that was moved keeps its cache.
+    top = os.path.commonpath([slice_.image.parent for slice_ in slices])
+    for slice_ in slices:
+        for path in (slice_.image, _mask_path(slice_)):
+            status = os.stat(path)
+            entry = (slice_.name, os.path.relpath(path, top), status.st_size, status.st_mtime_ns)
+            digest.update(repr(entry).encode())
+    return digest.hexdigest()[:16]
+
+
+def _load(folder: Path) -> Cache | None:
+    """The cache in a folder, or None if it is not there in full."""
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        shapes = {patient: tuple(shape) for patient, shape in index["shapes"].items()}
+        cache = Cache(folder, index["image_size"], folder.name, index["areas"], shapes)
+        size = cache.image_bytes + cache.image_size**2
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+    except (OSError, ValueError, KeyError):
+        return None
+    return cache if all(sizes.get(f"{name}.raw") == size for name in cache.areas) else None
+
+
+def _fill(
+    cache: Cache, slices: Sequence[Slice], progress: Callable[[int, int], object] | None
+) -> None:
+    def prepare(patient: list[Slice]) -> int:
+        originals = np.stack([read_image(slice_.image) for slice_ in patient])
+        cache.shapes[patient[0].patient] = originals.shape[1:3]
+        images = prepare_patient(originals, cache.image_size)
+        for slice_, image in zip(patient, images, strict=True):
+            mask = read_mask(_mask_path(slice_))
+            cache.areas[slice_.name] = int(mask.sum())
+            small = resize_mask(mask, cache.image_size)
+            raw = image.astype("<f2").tobytes() + small.astype(np.uint8).tobytes()
+            cache.path(slice_).write_bytes(raw)
+        return len(patient)
+
+    patients = [list(group) for _, group in groupby(slices, key=lambda slice_: slice_.patient)]
+    done = 0
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        for count in pool.map(prepare, patients):
+            done += count
+            if progress:
+                progress(done, len(slices))
+    index = {"image_size": cache.image_size, "areas": cache.areas, "shapes": cache.shapes}
+    (cache.folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))
+
+
+def _publish(work: Path, folder: Path) -> None:
+    """Gives the filled folder its name, unless another process was first."""
+    try:
+        os.rename(work, folder)
+    except OSError:
+        if _load(folder) is None:  # damaged after it was made
+            damaged = Path(f"{work}.damaged")
+            os.rename(folder, damaged)
+            os.rename(work, folder)
+            shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _sweep(root: Path, hours: float = 24) -> None:
+    """Removes what killed processes left behind."""
+    for left in root.glob("*.tmp-*"):
+        with suppress(OSError):  # one that another process just renamed
+            if time.time() - left.stat().st_mtime > hours * 3600:
+                shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""The figures to compare with, each under its protocol: published ones and the trivial baseline."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from agd_keras.evaluation import scores
+
+GROUPS = ("pooled", "subject", "slice", "calibration")
+COLUMNS = ("accuracy", "precision", "recall", "f1", "iou", "bce", "mean dice", "median dice")
+WARNING = (
+    "Slices were dealt over the folds one by one, so slices of one patient stand on both sides, in "
+    "training and in test: the figures flatter. Subject-wise figures are the ones to expect on "
+    "new patients."
+)
+ANCHORS: tuple[dict[str, Any], ...] = (
+    {
+        "who": "AGD paper (Cvetko 2021), plain data",
+        "protocol": "record-wise, 10-fold",
+        **{"accuracy": 0.814, "precision": 0.771, "recall": 0.860, "f1": 0.821, "bce": 0.12},
+    },
+    {
+        "who": "AGD paper (Cvetko 2021), augmented",
+        "protocol": "record-wise, 10-fold",
+        **{"accuracy": 0.821, "precision": 0.893, "recall": 0.931, "f1": 0.880, "bce": 0.08},
+    },
+    {"who": "AGD paper, abstract / text", "protocol": "not said which", "iou": "0.78 / 0.81"},
+    {
+        "who": "Buda et al. 2019, U-Net, 7.8 M parameters, 256 px",
+        "protocol": "subject-wise, 22-fold",
+        **{"mean dice": 0.836, "median dice": 0.873},
+    },
+    {"who": "two expert readers", "protocol": "subject-wise", "mean dice": "0.84 ± 0.02"},
+)
+
+
+def show(value: Any) -> str:
+    """A figure as a reader wants it; the full digits are in metrics.json."""
+    if value in (None, [None, None]):
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list | tuple):
+        return " to ".join(map(show, value))
+    return str(value)
+
+
+def rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """Group, name and value of every figure over patients, in the order of `metrics.json`."""
+    return [(group, name, value) for group in GROUPS for name, value in metrics[group].items()]
+
+
+def own_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of the evaluated model by the names of the report's columns, with its protocol."""
+    protocol, subject = metrics["protocol"], metrics["subject"]
+    split, folds = protocol.get("split"), protocol.get("folds")
+    words = (
+        f"{split}-wise" if split in ("subject", "record") else split,
+        f"{folds}-fold" if isinstance(folds, int) else folds,
+    )
+    return {
+        "who": protocol.get("model") or "this model",
+        "protocol": ", ".join(str(word) for word in words if word is not None) or None,
+        **metrics["pooled"],
+        "mean dice": subject["mean_dice"],
+        "median dice": subject["median_dice"],
+    }
+
+
+def always_empty(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Figures of the trivial baseline that finds no tumour anywhere, on the same patients.
+
+    Args:
+        metrics: What `evaluate` returned.
+
+    Returns:
+        The figures by the names of the report's columns. Probability 0 is clipped for `bce` as
+        every other probability is.
+    """
+    entries = metrics["subjects"].values()
+    pixels = sum(entry["pixels"] for entry in entries)
+    positive = sum(entry["voxels_true"] for entry in entries)
+    counts = scores.Counts(fn=positive, tn=pixels - positive)
+    dices = [0.0 if entry["voxels_true"] else 1.0 for entry in entries]
+    return {
+        "accuracy": scores.accuracy(counts),
+        "precision": scores.precision(counts),
+        "recall": scores.recall(counts),
+        "f1": scores.dice(counts),
+        "iou": scores.iou(counts),
+        "bce": -math.log(scores.CLIP) * positive / pixels,
+        "mean dice": float(np.mean(dices)),
+        "median dice": float(np.median(dices)),
+    }

@@ -1,0 +1,179 @@
+"""Slices to look at: outlines of truth and prediction, maps of probability and attention."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from agd_keras.data.slices import Slice
+from agd_keras.evaluation.evaluate import Predict, by_patient, predict_slices
+
+# Colours of Okabe and Ito (https://jfly.uni-koeln.de/color/): told apart with any colour vision.
+TRUTH, PREDICTION = "#56B4E9", "#E69F00"
+FLAIR = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One slice to look at.
+
+    Args:
+        title: Line above the picture.
+        image: Uint8 array of shape `(height, width, 3)`.
+        truth: Boolean array of shape `(height, width)`.
+        prediction: Boolean array of the same shape.
+    """
+
+    title: str
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+
+
+def pick_cases(
+    predict: Predict,
+    slices: list[Slice],
+    metrics: dict[str, Any],
+    among: Iterable[Slice] | None = None,
+) -> list[Case]:
+    """Takes the best, the median and the worst patient, each at the slice with most tumour.
+
+    Only these patients are predicted again, so that an evaluation need not keep any image.
+
+    Args:
+        predict: The function given to `evaluate`.
+        slices: The slices given to `evaluate`.
+        metrics: What `evaluate` returned.
+        among: The `among` given to `evaluate`.
+
+    Returns:
+        Up to three cases, of patients that have tumour, best first.
+    """
+    entries = metrics["subjects"]
+    ranked = sorted(
+        (patient for patient in entries if entries[patient]["voxels_true"]),
+        key=lambda patient: entries[patient]["dice"],
+        reverse=True,
+    )
+    places = {"Best": 0, "Median": len(ranked) // 2, "Worst": len(ranked) - 1}
+    scored, whole = by_patient(slices), by_patient(among or slices)
+    cases: dict[str, Case] = {}
+    for word, place in places.items() if ranked else ():
+        patient = ranked[place]
+        if patient in cases:
+            continue
+        stack = scored[patient]
+        images, truth, probability = predict_slices(predict, stack, whole[patient])
+        prediction = probability >= metrics["threshold"]
+        i = int(truth.sum(axis=(1, 2)).argmax())
+        title = f"{word}: Dice {entries[patient]['dice']:.3f}\n{patient}, slice {stack[i].index}"
+        cases[patient] = Case(title, images[i], truth[i], prediction[i])
+    return list(cases.values())
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    flair = image[..., FLAIR]
+    white = max(float(np.percentile(flair, 99.5)), 1.0)  # skull and vessels would leave it dark
+    axes.imshow(flair, cmap="gray", vmin=0, vmax=white, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def _outline(axes: Axes, mask: np.ndarray, color: str, style: str = "solid") -> None:
+    if mask.any():  # the frame of background closes the outline of a mask that meets the border
+        frame = np.pad(mask.astype(float), 1)
+        grid = (np.arange(size) - 1 for size in frame.shape[::-1])
+        axes.contour(*grid, frame, levels=[0.5], colors=[color], linewidths=1.3, linestyles=style)
+
+
+def cases(chosen: Sequence[Case]) -> Figure:
+    """Shows cases side by side: FLAIR alone above, with the outlines of both masks below.
+
+    Args:
+        chosen: At least one case, such as `pick_cases` returns.
+
+    Returns:
+        The figure.
+
+    Example:
+
+    >>> blank = np.zeros((8, 8), dtype=bool)
+    >>> len(cases([Case("Empty", np.zeros((8, 8, 3), "uint8"), blank, blank)]).axes)
+    2
+    """
+    figure = Figure(figsize=(3.2 * len(chosen), 7.0), layout="constrained")
+    grid = figure.subplots(2, len(chosen), squeeze=False)
+    for case, (plain, outlined) in zip(chosen, grid.T, strict=True):
+        _show(plain, case.image)
+        plain.set_title(case.title, fontsize=9)
+        _show(outlined, case.image)
+        _outline(outlined, case.truth, TRUTH)
+        _outline(outlined, case.prediction, PREDICTION, "dashed")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=TRUTH, label="truth"),
+            Line2D([], [], color=PREDICTION, linestyle="dashed", label="prediction"),
+        ],
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+    )
+    return figure
+
+
+def overlay(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str) -> Figure:
+    """Shows one slice, FLAIR, without and with the outlines of truth and prediction.
+
+    Args:
+        image: Uint8 array of shape `(height, width, 3)`.
+        truth: Boolean array of shape `(height, width)`.
+        prediction: Boolean array of the same shape.
+        title: Line above the picture.
+
+    Returns:
+        The figure.
+    """
+    return cases([Case(title, image, truth, prediction)])
+
+
+def maps(image: np.ndarray, named: Mapping[str, np.ndarray]) -> Figure:
+    """Lays maps over the FLAIR slice: tumour and edge probability, attention of the gates.
+
+    Args:
+        image: Uint8 array of shape `(height, width, 3)`.
+        named: For each panel its title and a float array, values 0 to 1, of any height and width:
+            it is stretched over the slice.
+
+    Returns:
+        The figure, with one colour bar from 0 to 1.
+
+    Example:
+
+    >>> figure = maps(np.zeros((8, 8, 3), "uint8"), {"edge": np.eye(4)})
+    >>> [axes.get_title() for axes in figure.axes[:2]]
+    ['FLAIR', 'edge']
+    """
+    height, width = image.shape[:2]
+    figure = Figure(figsize=(2.6 * (len(named) + 1) + 0.6, 3.0), layout="constrained")
+    panels = figure.subplots(1, len(named) + 1, squeeze=False)[0]
+    for axes, title in zip(panels, ("FLAIR", *named), strict=True):
+        _show(axes, image)
+        axes.set_title(title, fontsize=9)
+    for axes, values in zip(panels[1:], named.values(), strict=True):
+        drawn = axes.imshow(
+            values,
+            cmap="inferno",
+            vmin=0,
+            vmax=1,
+            alpha=0.6,
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+            interpolation="nearest",
+        )
+    if named:
+        bar = figure.colorbar(drawn, ax=list(panels), shrink=0.8, label="value of the map (0 to 1)")
+        if bar.solids is not None:
+            bar.solids.set_alpha(1)
+    return figure

@@ -1,0 +1,97 @@
+"""From a patient's slices to tumour probabilities, as every figure and every mask is made."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from agd_keras import layers, losses, metrics  # noqa: F401 (registers what model files refer to)
+from agd_keras.data.preprocess import prepare_patient, resize_probability
+from agd_keras.errors import InputError
+
+
+class Predictor:
+    """Predicts the tumour in all slices of a patient.
+
+    Args:
+        models: Models made by `agd_autoencoder` with one input size; their probabilities are
+            averaged.
+        batch_size: Slices that go through the network at a time.
+
+    Example:
+
+    >>> from agd_keras.models import agd_autoencoder
+    >>> predictor = Predictor([agd_autoencoder((32, 32, 3), filters=(4, 8))])
+    >>> predictor.predict_patient(np.zeros((2, 50, 40, 3), "uint8")).shape
+    (2, 50, 40)
+    """
+
+    def __init__(self, models: Sequence[keras.Model], batch_size: int = 32):
+        self.models = list(models)
+        self.batch_size = batch_size
+        self.image_size = self.models[0].input_shape[1]
+
+    def predict_patient(self, images: np.ndarray) -> np.ndarray:
+        """Predicts the probability of tumour at every pixel of a patient's slices.
+
+        Args:
+            images: Array of shape `(slices, height, width, 3)`: pre-contrast, FLAIR, post-contrast,
+                all slices of one patient since intensities are normalised over the patient.
+
+        Returns:
+            Float32 array of shape `(slices, height, width)`, values 0 to 1.
+        """
+        prepared = prepare_patient(images, self.image_size)
+        shape = images.shape[1:3]
+        probabilities = np.empty(images.shape[:3], np.float32)
+        for start in range(0, len(prepared), self.batch_size):
+            batch = prepared[start : start + self.batch_size]
+            masks = [model.predict_on_batch(batch)["mask"][..., 0] for model in self.models]
+            for offset, mask in enumerate(np.stack(masks).mean(axis=0)):
+                probabilities[start + offset] = resize_probability(mask, shape)
+        return probabilities
+
+
+def load_predictor(model: str | Path) -> Predictor:
+    """Loads what `--model` names.
+
+    Args:
+        model: A `.keras` file, or a run folder, whose folds are then averaged.
+
+    Returns:
+        The `Predictor`.
+
+    Raises:
+        InputError: There is nothing of that name, or it is not a model of this package.
+    """
+    path = Path(model)
+    files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: expected a run folder with fold-*/model.keras")
+    return Predictor([load_model_file(file) for file in files])
+
+
+def load_model_file(path: str | Path) -> keras.Model:
+    """Loads a `.keras` file, without running code from it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The compiled `keras.Model`.
+
+    Raises:
+        InputError: The file is missing, damaged, or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a .keras file or a run folder, found nothing")
+    try:
+        model = keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # whatever the file holds, the reader of it must not show through
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None
+    if not isinstance(model, keras.Model) or "mask" not in (model.output_names or ()):
+        raise InputError(f"{path}: expected a model with the output 'mask'")
+    return model

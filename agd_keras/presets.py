@@ -1,0 +1,61 @@
+"""Named models with the settings they are trained with."""
+
+from typing import Any
+
+from agd_keras.errors import InputError
+
+# Values over the defaults of config.py.
+PRESETS: dict[str, dict[str, Any]] = {
+    # Trains in minutes on two CPU cores.
+    "agd_tiny": {},
+    # The one to take: the best figures that two CPU cores reach in half an hour on LGG.
+    "agd_small": {
+        "model": {"filters": [32, 64, 96, 128], "depth": 2},
+        "data": {"tumor_sampling": 0.4},
+        "training": {"epochs": 40, "learning_rate": 1e-3, "ema": 0.998},
+    },
+    # The paper, literally where it says something: for reproduction, on a GPU.
+    "agd_paper": {
+        "model": {
+            "filters": [512, 256, 128, 64],
+            "depth": 1,
+            "stem_stride": 1,
+            "skips": [2],
+            "attention_at": [2],
+            "activation": "elu",
+            "l2": 0.004,
+        },
+        "data": {"augment": "paper", "validation_portions": 2},
+        "training": {
+            "epochs": 100,
+            "optimizer": "adam",
+            "learning_rate": 4e-4,
+            "schedule": "constant",
+            "clip_norm": 0.0,
+            "ema": 0.0,
+            "loss": "focal",
+            "edge_weight": 1.0,
+            "monitor": "bce",
+            "patience": 1,
+        },
+    },
+}
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """Returns what a preset sets over the defaults, by section.
+
+    Args:
+        name: `agd_tiny`, `agd_small` or `agd_paper`.
+
+    Raises:
+        InputError: There is no preset of that name; lists those there are.
+
+    Example:
+
+    >>> preset_values("agd_paper")["model"]["filters"]
+    [512, 256, 128, 64]
+    """
+    if name not in PRESETS:
+        raise InputError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
+    return {"preset": name, **PRESETS[name]}

@@ -1,0 +1,179 @@
+"""What happens at the end of each epoch: score, keep the best, save the state, tell the user."""
+
+import csv
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+logger = logging.getLogger(__name__)
+
+STATE, WEIGHTS = "state.json", "epoch-{}.weights.h5"
+
+
+class ScoreValidation(keras.callbacks.Callback):
+    """Scores the validation patients by the one measure, and keeps the model of the best epoch.
+
+    The weights, or their moving average, go into a float32 copy of the network: that copy is
+    scored and saved, so what is measured is what is kept. Adds `val_dice`, `val_iou` and `val_bce`
+    to the logs of the epoch.
+
+    Args:
+        model: Compiled float32 copy of the network that is trained.
+        score: Function of no arguments that scores the copy: the metrics of `evaluate`.
+        path: Where the best model goes, a `.keras` file.
+        monitor: `"dice"` (mean over patients, higher is better) or `"bce"` (lower is better).
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        score: Callable[[], dict[str, Any]],
+        path: str | Path,
+        monitor: str = "dice",
+    ):
+        super().__init__()
+        self.scored_model = model
+        self.score = score
+        self.path = Path(path)
+        self.monitor = monitor
+        self.best: float | None = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.scored_model.set_weights(self._averaged_weights())
+        metrics = self.score()
+        logs["val_dice"] = metrics["subject"]["mean_dice"]
+        logs["val_iou"] = metrics["pooled"]["iou"]
+        logs["val_bce"] = metrics["pooled"]["bce"]
+        value = logs[f"val_{self.monitor}"]
+        better = self.best is None or (
+            value > self.best if self.monitor == "dice" else value < self.best
+        )
+        if better:
+            self.best = value
+            temporary = self.path.with_name("tmp-" + self.path.name)
+            self.scored_model.save(temporary)
+            os.replace(temporary, self.path)
+
+    def _averaged_weights(self):
+        variables = self.model.trainable_variables
+        raw = [variable.numpy() for variable in variables]
+        # Overwrites the weights with their moving average, if the optimiser keeps one.
+        optimizer = self.model.optimizer
+        getattr(optimizer, "inner_optimizer", optimizer).finalize_variable_values(variables)
+        weights = self.model.get_weights()
+        for variable, value in zip(variables, raw, strict=True):
+            variable.assign(value)
+        return weights
+
+
+class SaveState(keras.callbacks.Callback):
+    """Saves after each epoch all that is needed to go on after a kill, and `history.csv`.
+
+    Weights, optimiser (with its moving averages) and, through `keep`, what the other callbacks
+    remember. The state counts once `state.json` is renamed into place, which is the last step.
+    Must come after the callbacks of `keep`: some of them forget everything when training begins.
+
+    Args:
+        folder: Folder of the state.
+        history: The `history.csv` to write.
+        keep: Attributes to carry over, by callback.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        history: str | Path,
+        keep: dict[keras.callbacks.Callback, tuple[str, ...]],
+    ):
+        super().__init__()
+        self.folder = Path(folder)
+        self.history = Path(history)
+        self.keep = keep
+        path = self.folder / STATE
+        empty: dict[str, Any] = {"rows": [], "callbacks": []}
+        self.state = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The history, one row an epoch."""
+        return self.state["rows"]
+
+    def stopped_early(self, patience: int) -> bool:
+        """Whether the saved training had ended by `EarlyStopping` of that patience, 0 for none."""
+        waits = [values["wait"] for values in self.state["callbacks"] if "stopped_epoch" in values]
+        return patience > 0 and any(wait >= patience for wait in waits)
+
+    def restore_weights(self, model: keras.Model) -> None:
+        """Gives a compiled model the weights and the optimiser state of the last epoch saved."""
+        if self.rows:
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(self.folder / WEIGHTS.format(len(self.rows)))
+
+    def on_train_begin(self, logs=None):
+        for callback, values in zip(self.keep, self.state["callbacks"], strict=False):
+            for name, value in values.items():
+                setattr(callback, name, value)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append({"epoch": epoch + 1} | {key: float(value) for key, value in logs.items()})
+        write_history(self.rows, self.history)
+        self.folder.mkdir(exist_ok=True)
+        weights = self.folder / WEIGHTS.format(epoch + 1)
+        self.model.save_weights(weights, overwrite=True)
+        self.state["callbacks"] = [
+            {name: getattr(callback, name) for name in names}
+            for callback, names in self.keep.items()
+        ]
+        temporary = self.folder / (STATE + ".tmp")
+        temporary.write_text(json.dumps(self.state, default=float), encoding="utf-8")
+        os.replace(temporary, self.folder / STATE)
+        for old in self.folder.glob(WEIGHTS.format("*")):
+            if old != weights:
+                old.unlink()
+
+
+def write_history(rows: list[dict[str, float]], path: str | Path) -> None:
+    """Writes one row an epoch as CSV, through a temporary name."""
+    temporary = Path(f"{path}.tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)
+
+
+class LogEpochs(keras.callbacks.Callback):
+    """Writes a line an epoch: figures, time taken and time left.
+
+    Args:
+        epochs: Number of the last epoch.
+    """
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_train_begin(self, logs=None):
+        self.started = time.monotonic()
+        self.first = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.first = epoch if self.first is None else self.first
+        spent = time.monotonic() - self.started
+        left = spent / (epoch + 1 - self.first) * (self.epochs - epoch - 1)
+        logger.info(
+            "epoch %d/%d  loss %.4f  val_dice %.4f  val_iou %.4f  %s spent, %s left",
+            *(epoch + 1, self.epochs, logs["loss"], logs["val_dice"], logs["val_iou"]),
+            *(_clock(spent), _clock(left)),
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}"
