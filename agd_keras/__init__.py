@@ -29,6 +29,7 @@ _NAMES = {
     "fit_fold": "training.fit_fold",
     "train": "training.train",
     "Predictor": "inference.predictor",
+    "load_model": "inference.predictor",
     "load_predictor": "inference.predictor",
     "evaluate_model": "inference.assess",
 }

@@ -135,8 +135,8 @@ def make_config(values: dict[str, Any]) -> RunConfig:
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "no such option"
-        received = f", received {first['input']!r}" if where else ""
-        raise InputError(f"{where}: {message}{received}" if where else message) from None
+        line = f"{where}: {message}, received {first['input']!r}" if where else message
+        raise InputError(" ".join(line.split())) from None
 
 
 def merge(*layers: dict[str, Any]) -> dict[str, Any]:

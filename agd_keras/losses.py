@@ -61,6 +61,7 @@ class Dice(keras.losses.Loss):
 
     Example:
 
+    >>> import numpy as np
     >>> truth = np.array([1.0, 1.0, 0.0, 0.0]).reshape(1, 2, 2, 1)
     >>> float(Dice(smooth=1.0)(truth, np.full((1, 2, 2, 1), 0.5)))  # 1 - 3 / 5
     0.4000000059604645
@@ -111,6 +112,7 @@ class FocalTversky(keras.losses.Loss):
 
     Example:
 
+    >>> import numpy as np
     >>> truth = np.array([1.0, 1.0, 0.0, 0.0]).reshape(1, 2, 2, 1)
     >>> loss = FocalTversky(alpha=0.5, beta=0.5, gamma=2.0)
     >>> round(float(loss(truth, np.full((1, 2, 2, 1), 0.5))), 4)  # (1 - 2 / 3) ** 2
@@ -165,6 +167,7 @@ class WeightedSum(keras.losses.Loss):
 
     Example:
 
+    >>> import numpy as np
     >>> half = np.full((1, 2, 2, 1), 0.5)
     >>> loss = WeightedSum([Dice(), keras.losses.BinaryCrossentropy()], weights=[1.0, 0.0])
     >>> float(loss(np.ones((1, 2, 2, 1)), half)) == float(Dice()(np.ones((1, 2, 2, 1)), half))
@@ -213,6 +216,7 @@ def mask_boundary(mask: Tensor, width: int = 1) -> Tensor:
 
     Example:
 
+    >>> import numpy as np
     >>> mask = np.array([0, 0, 0, 1, 1, 1], "float32").reshape(1, 1, 6, 1)
     >>> ops.convert_to_numpy(mask_boundary(mask)).ravel().tolist()
     [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
@@ -247,6 +251,7 @@ class EdgeCrossEntropy(keras.losses.Loss):
 
     Example:
 
+    >>> import numpy as np
     >>> mask = np.array([0, 0, 1, 1], "float32").reshape(1, 1, 4, 1)
     >>> loss = EdgeCrossEntropy(positive_weight=1.0)
     >>> round(float(loss(mask, np.full((1, 1, 4, 1), 0.5))), 4)  # log 2

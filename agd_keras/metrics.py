@@ -80,6 +80,7 @@ class Dice(_PixelMetric):
 
     Example:
 
+    >>> import numpy as np
     >>> metric = Dice()
     >>> metric.update_state(np.ones((1, 2, 2, 1)), np.full((1, 2, 2, 1), 0.6))
     >>> metric.update_state(np.zeros((1, 2, 2, 1)), np.full((1, 2, 2, 1), 0.6))
@@ -107,6 +108,7 @@ class IoU(_PixelMetric):
 
     Example:
 
+    >>> import numpy as np
     >>> metric = IoU()
     >>> metric.update_state(np.eye(2).reshape(1, 2, 2, 1), np.ones((1, 2, 2, 1)))
     >>> float(metric.result())
@@ -134,6 +136,7 @@ class Precision(_PixelMetric):
 
     Example:
 
+    >>> import numpy as np
     >>> metric = Precision()
     >>> metric.update_state(np.eye(2).reshape(1, 2, 2, 1), np.ones((1, 2, 2, 1)))
     >>> float(metric.result())
@@ -163,6 +166,7 @@ class Recall(_PixelMetric):
 
     Example:
 
+    >>> import numpy as np
     >>> metric = Recall()
     >>> metric.update_state(np.ones((1, 2, 2, 1)), np.eye(2).reshape(1, 2, 2, 1))
     >>> float(metric.result())

@@ -12,7 +12,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "agd_small": {
         "model": {"filters": [32, 64, 96, 128], "depth": 2},
         "data": {"tumor_sampling": 0.4},
-        "training": {"epochs": 40, "learning_rate": 1e-3, "ema": 0.998},
+        "training": {"epochs": 50, "learning_rate": 1e-3},
     },
     # The paper, literally where it says something: for reproduction, on a GPU.
     "agd_paper": {

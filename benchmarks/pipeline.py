@@ -27,9 +27,9 @@ import tensorflow as tf
 from agd_keras.config import make_config, merge
 from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.dataset import make_dataset
-from agd_keras.data.phantom import ensure_phantom
+from agd_keras.data.datasets import find_data
 from agd_keras.data.recipes import RECIPES
-from agd_keras.data.slices import Slice, find_slices
+from agd_keras.data.slices import Slice
 from agd_keras.presets import preset_values
 from agd_keras.training.fit_fold import build_model, compile_model
 from agd_keras.training.strategy import describe_environment, resolve_precision
@@ -54,11 +54,11 @@ def keras_chain(dataset: tf.data.Dataset, size: int) -> tf.data.Dataset:
     ]
 
     def change(inputs: dict, targets: dict) -> tuple[dict, dict]:
-        batch = {"images": inputs["image"], "segmentation_masks": targets["mask"]}
+        batch = {"images": inputs, "segmentation_masks": targets["mask"]}
         for layer in chain:
             batch = layer(batch, training=True)
         mask = batch["segmentation_masks"]
-        return {"image": batch["images"]}, {"mask": mask, "edge": mask}
+        return batch["images"], {"mask": mask, "edge": mask}
 
     return dataset.map(change, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
@@ -121,12 +121,12 @@ def compare(cache: Cache, slices: list[Slice], options: argparse.Namespace) -> N
         ("training step", lambda: trainer(model, memory), options.batches // 4),
         ("step, fed", lambda: trainer(model, stream("strong")), options.batches // 4),
     ]
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name, _, _ in rows}
+    times: dict[str, list[tuple[float, ...]]] = {name: [] for name, _, _ in rows}
     for _ in range(options.rounds):
         for name, make, batches in rows:
-            wall, busy = measure(make(), batches)
-            count = batches * options.batch / 1000
-            times[name].append((wall / count, busy / count))
+            seconds = measure(make(), batches)
+            milliseconds = tuple(1000 * one / (batches * options.batch) for one in seconds)
+            times[name].append(milliseconds)
 
     print(f"\n{size} x {size}, batch {options.batch}, {options.preset}\n")
     print("| | slices/s | wall ms/slice | processor ms/slice |\n|---|---:|---:|---:|")
@@ -144,14 +144,14 @@ def compare(cache: Cache, slices: list[Slice], options: argparse.Namespace) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", help="folder in the kaggle_3m layout (default: the phantom)")
+    parser.add_argument("--data", default="phantom", help="`phantom` or a kaggle_3m folder")
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256], help="image sizes")
     parser.add_argument("--batch", type=int, default=16, help="slices in a batch")
     parser.add_argument("--batches", type=int, default=80, help="batches a row and round")
     parser.add_argument("--rounds", type=int, default=5, help="rounds to take medians over")
     parser.add_argument("--preset", default="agd_small", help="model of the training step")
     options = parser.parse_args()
-    slices = find_slices(options.data or ensure_phantom())
+    slices = find_data(options.data)
     where = describe_environment(resolve_precision("auto"))
     print(
         f"{where['processor']}, {where['cores']} cores, {where['device']}, {where['precision']}; "

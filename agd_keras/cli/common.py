@@ -24,7 +24,6 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
     Returns:
         0, 1 for bad input, or 130 if interrupted.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.ERROR)
     # Says nothing to a user: the training stream is shuffled by its own rule.
@@ -42,6 +41,19 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without the lines that its C++ libraries write while they load."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def parser(program: str, description: str) -> argparse.ArgumentParser:

@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    common.load_tensorflow()
     from agd_keras.evaluation.report import summary_table
     from agd_keras.inference.assess import evaluate_model
 
@@ -32,7 +33,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         common.progress_bar("scoring"),
     )
     common.print_table(summary_table(metrics))
-    print(f"results: {arguments.out}")
+    print(f"report: {arguments.out}/report.html")
 
 
 if __name__ == "__main__":

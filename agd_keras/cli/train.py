@@ -59,6 +59,7 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     out = arguments.out or Path("runs") / f"{Path(config.data.path).name}-{preset}"
 
+    common.load_tensorflow()
     from agd_keras.evaluation.report import summary_table
     from agd_keras.training.train import train
 
@@ -71,7 +72,7 @@ def _train(arguments: argparse.Namespace) -> None:
         print(f"to go on: {again}", file=sys.stderr)
         raise
     common.print_table(summary_table(metrics))
-    print(f"run folder: {out}")
+    print(f"run folder: {out}\nreport: {out}/fold-0/report.html")
 
 
 if __name__ == "__main__":

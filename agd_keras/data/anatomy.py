@@ -15,11 +15,11 @@ TISSUES = {
     "muscle": (0.42, 0.38, 0.52),
     "bone": (0.10, 0.08, 0.10),
     "fluid": (0.14, 0.08, 0.14),
-    "grey matter": (0.40, 0.46, 0.43),
+    "grey matter": (0.40, 0.44, 0.43),
     "white matter": (0.53, 0.37, 0.55),
-    "caps": (0.43, 0.72, 0.45),
+    "caps": (0.42, 0.75, 0.44),
     "vessel": (0.20, 0.15, 0.90),
-    "lesion": (0.41, 0.38, 0.42),  # on FLAIR as white matter; its conspicuity is added
+    "lesion": (0.44, 0.38, 0.45),  # on FLAIR as white matter; its conspicuity is added
     "rim": (0.45, 0.60, 0.80),
     "core": (0.22, 0.20, 0.24),
 }
@@ -41,7 +41,7 @@ def _field(rng: np.random.Generator, grid: Grid, wavelength: float, waves: int =
 
 
 def _ellipsoid(grid: Grid, center: Sequence[float], axes: Sequence[float]) -> np.ndarray:
-    """Margin to the surface, positive within, in units of the shortest half axis."""
+    """Margin to the surface, positive within, measured along the shortest half axis."""
     scaled = (((g - c) / a) ** 2 for g, c, a in zip(grid, center, axes, strict=True))
     return (1 - np.sqrt(sum(scaled))) * min(axes)
 
@@ -82,7 +82,7 @@ def _paint_head(
     cortex = _inside((0.88 - brain) * width)
     folds, sulci = _field(rng, grid, 0.25, 20), np.abs(_field(rng, grid, 0.4, 20))
     _paint(images, levels["grey matter"], cortex)
-    _paint(images, levels["white matter"], _inside((0.76 + 0.06 * folds - brain) * width))
+    _paint(images, levels["white matter"], _inside((0.77 + 0.05 * folds - brain) * width))
     sulci = _inside(0.018 - 0.07 * sulci) * _inside((brain - 0.68) * width)
     fissure = _inside(0.012 - left_right) * _inside(np.abs(y) - 0.3 + np.maximum(z - 0.35, 0))
     _paint(images, levels["fluid"], cortex * np.maximum(sulci, fissure * (z > -0.2)))
@@ -107,9 +107,9 @@ def _paint_lesion(
 ) -> np.ndarray:
     """Paints a ragged ellipsoid into the brain; returns its share of each pixel."""
     center = (rng.choice([-1, 1]) * rng.uniform(0.18, 0.36), *rng.uniform((-0.42, 0), (0.42, 0.5)))
-    axes = rng.uniform(0.16, 0.32) * rng.uniform(0.8, 1.25, 3) * (1, 1, 1.3)
+    axes = rng.uniform(0.18, 0.34) * rng.uniform(0.8, 1.25, 3) * (1, 1, 1.2)
     margin = _ellipsoid(grid, center, axes.tolist())
-    margin += axes.min() * (0.16 * _field(rng, grid, 0.45) + 0.08 * _field(rng, grid, 0.2))
+    margin += axes.min() * (0.16 * _field(rng, grid, 0.5) + 0.05 * _field(rng, grid, 0.2))
     lesion = _inside(margin) * brain
     _paint(images, levels["lesion"], lesion)
     if rng.uniform() < 0.4:  # a dark core, with a rim that takes up contrast agent
@@ -123,7 +123,7 @@ def _scan(images: np.ndarray, rng: np.random.Generator, grid: Grid) -> np.ndarra
     """What the scanner adds: partial volume, bias field, its own scale, Rician noise, 8 bits."""
     images = gaussian_filter(images, (0.3, images.shape[1] / 320, images.shape[2] / 320, 0))
     for channel in range(3):
-        images[..., channel] *= np.exp(0.12 * _field(rng, grid, 2.5))
+        images[..., channel] *= np.exp(0.1 * _field(rng, grid, 2.5))
     images *= rng.uniform(110, 240, 3).astype(np.float32)
     noise = rng.uniform(2, 5) * rng.standard_normal((2, *images.shape), dtype=np.float32)
     return np.clip(np.hypot(images + noise[0], noise[1]), 0, 255).astype(np.uint8)
@@ -162,7 +162,7 @@ def make_patient(
 
     levels = {tissue: np.array(grey) * rng.normal(1, 0.04, 3) for tissue, grey in TISSUES.items()}
     faint = rng.uniform() < 0.25
-    conspicuity = rng.uniform(0.13, 0.18) if faint else rng.uniform(0.2, 0.45)
+    conspicuity = rng.uniform(0.17, 0.22) if faint else rng.uniform(0.25, 0.45)
     levels["lesion"][1] += conspicuity
     levels["fat"] *= rng.uniform(0.55, 1.1, 3)  # as suppressed as the sequence has it
     images = np.zeros((slices, size, size, 3), np.float32)

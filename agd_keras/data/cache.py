@@ -17,11 +17,13 @@ import numpy as np
 
 from agd_keras.data.formats import read_image, read_mask
 from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
+from agd_keras.data.root import cache_root
 from agd_keras.data.slices import Slice, check_slices, problems_error
 from agd_keras.errors import InputError
 
 CACHE_VERSION = 1
 CHANNELS = 3
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ class Cache:
     def read(self, slice_: Slice) -> tuple[np.ndarray, np.ndarray]:
         """Reads a slice: image, float32, values -5 to 5, and mask, boolean, both square."""
         raw = self.path(slice_).read_bytes()
-        shape = (self.image_size, self.image_size)
-        image = np.frombuffer(raw[: self.image_bytes], "<f2").reshape(*shape, CHANNELS)
-        mask = np.frombuffer(raw[self.image_bytes :], np.uint8).reshape(shape)
+        side = self.image_size
+        image = np.frombuffer(raw[: self.image_bytes], "<f2").reshape(side, side, CHANNELS)
+        mask = np.frombuffer(raw[self.image_bytes :], np.uint8).reshape(side, side)
         return image.astype(np.float32), mask.astype(bool)
 
 
@@ -68,7 +70,7 @@ def build_cache(
     slices: Sequence[Slice],
     image_size: int,
     root: str | Path | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Cache:
     """Prepares all slices on disk, or finds them prepared.
 
@@ -101,8 +103,7 @@ def build_cache(
     >>> image.shape, mask.shape
     ((16, 16, 3), (16, 16))
     """
-    default = os.environ.get("AGD_KERAS_CACHE") or Path.home() / ".cache" / "agd_keras"
-    root = Path(root or default).expanduser()
+    root = cache_root(root)
     if not slices:
         raise InputError("the data set has no slices")
     slices = sorted(slices)
@@ -164,9 +165,7 @@ def _load(folder: Path) -> Cache | None:
     return cache if all(sizes.get(f"{name}.raw") == size for name in cache.areas) else None
 
 
-def _fill(
-    cache: Cache, slices: Sequence[Slice], progress: Callable[[int, int], object] | None
-) -> None:
+def _fill(cache: Cache, slices: Sequence[Slice], progress: Progress | None) -> None:
     def prepare(patient: list[Slice]) -> int:
         originals = np.stack([read_image(slice_.image) for slice_ in patient])
         cache.shapes[patient[0].patient] = originals.shape[1:3]
@@ -202,9 +201,9 @@ def _publish(work: Path, folder: Path) -> None:
             shutil.rmtree(damaged, ignore_errors=True)
 
 
-def _sweep(root: Path, hours: float = 24) -> None:
-    """Removes what killed processes left behind."""
+def _sweep(root: Path) -> None:
+    """Removes what killed processes left behind more than a day ago."""
     for left in root.glob("*.tmp-*"):
         with suppress(OSError):  # one that another process just renamed
-            if time.time() - left.stat().st_mtime > hours * 3600:
+            if time.time() - left.stat().st_mtime > 86400:
                 shutil.rmtree(left, ignore_errors=True)

@@ -46,7 +46,7 @@ def make_dataset(
         start: Number of batches to skip.
 
     Returns:
-        A dataset of `({"image": image}, {"mask": mask, "edge": mask})`: image of shape
+        A dataset of `(image, {"mask": mask, "edge": mask})`: image of shape
         `(batch, height, width, 3)`, values -5 to 5, mask of shape `(batch, height, width, 1)`,
         values 0 or 1, both float32. The target of the edge is the mask: losses and metrics derive
         the boundary from it.
@@ -62,8 +62,8 @@ def make_dataset(
     ...     found = slices.find_slices(phantom.make_phantom(f"{folder}/d", 1, 4, size=32))
     ...     cached = cache.build_cache(found, 16, root=f"{folder}/c")
     ...     dataset = make_dataset(cached, found, batch_size=2, augment="strong", training=True)
-    ...     inputs, targets = next(iter(dataset))
-    >>> inputs["image"].shape, targets["mask"].shape
+    ...     image, targets = next(iter(dataset))
+    >>> image.shape, targets["mask"].shape
     (TensorShape([2, 16, 16, 3]), TensorShape([2, 16, 16, 1]))
     """
     recipe = get_recipe(augment)
@@ -94,7 +94,7 @@ def make_dataset(
         image, mask = tf.cast(slices[0], tf.float32), slices[1]
         image, mask = augment_batch(image, mask, tf.stack([seed + CHANGES, batch]), recipe)
         mask = tf.cast(mask, tf.float32)
-        return {"image": image}, {"mask": mask, "edge": mask}
+        return image, {"mask": mask, "edge": mask}
 
     dataset = positions.map(load, tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size, drop_remainder=training)

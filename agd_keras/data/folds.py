@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def make_folds(
         turned = dealt[index * testing :] + dealt[: index * testing]
         cut = testing + validating
         sides = turned[:testing], turned[testing:cut], turned[cut:]
-        test, validation, train = (tuple(sorted(sum(side, []))) for side in sides)
+        test, validation, train = (tuple(sorted(chain(*side))) for side in sides)
         made.append(Fold(index, train, validation, test))
     return made
 

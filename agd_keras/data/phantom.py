@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from agd_keras.data.anatomy import make_patient
+from agd_keras.data.root import cache_root
 from agd_keras.errors import InputError
 
 # Counts up whenever the pictures change, so that kept phantoms are made anew.
@@ -82,7 +83,7 @@ def make_phantom(
 
 
 def ensure_phantom(
-    cache_root: str | Path | None = None,
+    folder: str | Path | None = None,
     patients: int = 24,
     slices: int = 20,
     size: int = 128,
@@ -91,7 +92,7 @@ def ensure_phantom(
     """Makes a phantom data set once and finds it again later.
 
     Args:
-        cache_root: Folder for caches. Default: `$AGD_KERAS_CACHE`, or `~/.cache/agd_keras`.
+        folder: Folder for caches. Default: `$AGD_KERAS_CACHE`, or `~/.cache/agd_keras`.
         patients: As in `make_phantom`, like those that follow.
         slices: Slices of each patient.
         size: Height and width in pixels.
@@ -100,18 +101,26 @@ def ensure_phantom(
     Returns:
         Folder of the data set.
 
+    Raises:
+        InputError: The folder for caches cannot be written, or a number is too small.
+
     Example:
 
     >>> ensure_phantom(patients=3, slices=2, size=32).name
     'phantom-v1-3x2x32-seed0'
     """
-    default = os.environ.get("AGD_KERAS_CACHE") or Path.home() / ".cache" / "agd_keras"
     name = f"phantom-v{PHANTOM_VERSION}-{patients}x{slices}x{size}-seed{seed}"
-    root = Path(cache_root or default).expanduser() / name
+    root = cache_root(folder) / name
     if not root.is_dir():
         try:
             make_phantom(root, patients, slices, size, seed)
-        except (InputError, OSError):
+        except InputError:
             if not root.is_dir():  # or else another process made it meanwhile
                 raise
+        except OSError as error:
+            if not root.is_dir():
+                raise InputError(
+                    f"{root.parent}: cannot write the phantom ({error.strerror}); "
+                    "AGD_KERAS_CACHE names another folder"
+                ) from error
     return root

@@ -80,26 +80,6 @@ def by_patient(slices: Iterable[Slice]) -> dict[str, list[Slice]]:
     return {name: list(own) for name, own in groupby(sorted(slices), key=attrgetter("patient"))}
 
 
-def predict_slices(
-    predict: Predict, scored: list[Slice], whole: list[Slice]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reads and predicts slices of one patient.
-
-    Args:
-        predict: The function given to `evaluate`.
-        scored: The slices wanted.
-        whole: All slices of the patient, which `predict` sees.
-
-    Returns:
-        Images, uint8 of shape `(slices, height, width, 3)`, masks, boolean of shape `(slices,
-        height, width)`, and probabilities of that shape, for the slices wanted.
-    """
-    images, truth = read_patient(whole)
-    probability = check_probability(predict(images), truth.shape)
-    places = [whole.index(one) for one in scored]
-    return images[places], truth[places], probability[places]
-
-
 def evaluate(
     predict: Predict,
     slices: Iterable[Slice],
@@ -148,8 +128,10 @@ def evaluate(
     subjects: dict[str, dict[str, Any]] = {}
     whole = by_patient(among or slices)
     for patient, scored in by_patient(slices).items():
-        _, truth, probability = predict_slices(predict, scored, whole[patient])
-        subjects[patient] = score_patient(truth, probability, threshold, surface)
+        images, truth = read_patient(whole[patient])
+        probability = check_probability(predict(images), truth.shape)
+        places = [whole[patient].index(one) for one in scored]
+        subjects[patient] = score_patient(truth[places], probability[places], threshold, surface)
         if on_patient:
             on_patient(patient, subjects[patient])
     return {

@@ -1,7 +1,7 @@
 """Slices to look at: outlines of truth and prediction, maps of probability and attention."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from agd_keras.data.slices import Slice
-from agd_keras.evaluation.evaluate import Predict, by_patient, predict_slices
+from agd_keras.evaluation.evaluate import (
+    Predict,
+    by_patient,
+    check_probability,
+    read_patient,
+)
 
 # Colours of Okabe and Ito (https://jfly.uni-koeln.de/color/): told apart with any colour vision.
 TRUTH, PREDICTION = "#56B4E9", "#E69F00"
@@ -26,12 +31,14 @@ class Case:
         image: Uint8 array of shape `(height, width, 3)`.
         truth: Boolean array of shape `(height, width)`.
         prediction: Boolean array of the same shape.
+        maps: Maps to lay over the slice, as `maps` takes them.
     """
 
     title: str
     image: np.ndarray
     truth: np.ndarray
     prediction: np.ndarray
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def pick_cases(
@@ -39,6 +46,7 @@ def pick_cases(
     slices: list[Slice],
     metrics: dict[str, Any],
     among: Iterable[Slice] | None = None,
+    explain: Callable[[np.ndarray, int], Mapping[str, np.ndarray]] | None = None,
 ) -> list[Case]:
     """Takes the best, the median and the worst patient, each at the slice with most tumour.
 
@@ -49,6 +57,8 @@ def pick_cases(
         slices: The slices given to `evaluate`.
         metrics: What `evaluate` returned.
         among: The `among` given to `evaluate`.
+        explain: Function of all images of a patient and the place of one among them that returns
+            the maps to lay over it.
 
     Returns:
         Up to three cases, of patients that have tumour, best first.
@@ -66,12 +76,14 @@ def pick_cases(
         patient = ranked[place]
         if patient in cases:
             continue
-        stack = scored[patient]
-        images, truth, probability = predict_slices(predict, stack, whole[patient])
+        images, truth = read_patient(whole[patient])
+        probability = check_probability(predict(images), truth.shape)
         prediction = probability >= metrics["threshold"]
-        i = int(truth.sum(axis=(1, 2)).argmax())
-        title = f"{word}: Dice {entries[patient]['dice']:.3f}\n{patient}, slice {stack[i].index}"
-        cases[patient] = Case(title, images[i], truth[i], prediction[i])
+        i = max(map(whole[patient].index, scored[patient]), key=lambda place: truth[place].sum())
+        number = whole[patient][i].index
+        title = f"{word}: Dice {entries[patient]['dice']:.3f}\n{patient}, slice {number}"
+        named = explain(images, i) if explain else {}
+        cases[patient] = Case(title, images[i], truth[i], prediction[i], named)
     return list(cases.values())
 
 

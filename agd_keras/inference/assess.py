@@ -51,13 +51,17 @@ def assess(
     metrics = evaluate(
         predictor.predict_patient, slices, protocol=protocol, among=among, on_patient=on_patient
     )
-    chosen = pictures.pick_cases(predictor.predict_patient, slices, metrics, among=among)
+    chosen = pictures.pick_cases(
+        predictor.predict_patient, slices, metrics, among, predictor.explain
+    )
     drawn = {
         "cases": pictures.cases(chosen),
         "dice_per_patient": figures.dice_per_patient(metrics),
         "confusion_matrix": figures.confusion_matrix(metrics),
         "reliability": figures.reliability_diagram(metrics),
     }
+    for case in chosen:
+        drawn[f"maps_{case.title.split(':')[0].lower()}"] = pictures.maps(case.image, case.maps)
     if history:
         drawn["training"] = figures.training_curves(figures.read_history(history))
     (folder / "figures").mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
 """From a patient's slices to tumour probabilities, as every figure and every mask is made."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from agd_keras import layers, losses, metrics  # noqa: F401 (registers what model files refer to)
 from agd_keras.data.preprocess import prepare_patient, resize_probability
 from agd_keras.errors import InputError
+from agd_keras.models import attention_model
 
 
 class Predictor:
@@ -52,6 +54,25 @@ class Predictor:
                 probabilities[start + offset] = resize_probability(mask, shape)
         return probabilities
 
+    def explain(self, images: np.ndarray, place: int) -> dict[str, np.ndarray]:
+        """Returns what the first network sees in one slice.
+
+        Args:
+            images: All slices of a patient, as for `predict_patient`.
+            place: Which of them, from 0.
+
+        Returns:
+            By name of output or attention gate: tumour probability `mask`, edge probability
+            `edge`, attention coefficients. Float32, `(height, width)` at the network's resolution
+            or less, values 0 to 1.
+        """
+        slice_ = prepare_patient(images, self.image_size)[place : place + 1]
+        model = self.models[0]
+        outputs = dict(model.predict_on_batch(slice_))
+        if any(isinstance(layer, layers.AttentionGate) for layer in model.layers):
+            outputs |= attention_model(model).predict_on_batch(slice_)
+        return {name: output[0, ..., 0] for name, output in outputs.items()}
+
 
 def load_predictor(model: str | Path) -> Predictor:
     """Loads what `--model` names.
@@ -69,26 +90,34 @@ def load_predictor(model: str | Path) -> Predictor:
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: expected a run folder with fold-*/model.keras")
-    return Predictor([load_model_file(file) for file in files])
+    return Predictor([load_model(file, compiled=False) for file in files])
 
 
-def load_model_file(path: str | Path) -> keras.Model:
-    """Loads a `.keras` file, without running code from it.
+def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
+    """Loads a `.keras` file of a run, without running code from it.
 
     Args:
         path: The file.
+        compiled: Whether to compile it as it was trained; its optimiser starts anew.
 
     Returns:
-        The compiled `keras.Model`.
+        The float32 `keras.Model`.
 
     Raises:
         InputError: The file is missing, damaged, or holds something else.
+
+    Example:
+
+    >>> model = load_model("runs/phantom/fold-0/model.keras")  # doctest: +SKIP
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: expected a .keras file or a run folder, found nothing")
     try:
-        model = keras.saving.load_model(path, safe_mode=True)
+        with warnings.catch_warnings():
+            # The optimiser's state is with the run, for --resume, not in the model.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            model = keras.saving.load_model(path, safe_mode=True, compile=compiled)
     except Exception as error:  # whatever the file holds, the reader of it must not show through
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None

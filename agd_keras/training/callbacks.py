@@ -5,11 +5,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+
+from agd_keras.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,8 @@ class ScoreValidation(keras.callbacks.Callback):
         score: Function of no arguments that scores the copy: the metrics of `evaluate`.
         path: Where the best model goes, a `.keras` file.
         monitor: `"dice"` (mean over patients, higher is better) or `"bce"` (lower is better).
+        calibration: Batches of images to measure the batch normalisation's statistics on anew.
+            Averaged weights need it: those in the network belong to the weights of the last step.
     """
 
     def __init__(
@@ -36,16 +41,26 @@ class ScoreValidation(keras.callbacks.Callback):
         score: Callable[[], dict[str, Any]],
         path: str | Path,
         monitor: str = "dice",
+        calibration: Iterable[Any] = (),
     ):
         super().__init__()
         self.scored_model = model
         self.score = score
         self.path = Path(path)
         self.monitor = monitor
+        self.calibration = calibration
         self.best: float | None = None
 
     def on_epoch_end(self, epoch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            kept = f"; {self.path} holds the best epoch before it" if self.best is not None else ""
+            raise InputError(
+                f"epoch {epoch + 1}: the loss is {logs['loss']}, expected a finite one as with a "
+                f"lower --learning-rate or --precision float32{kept}"
+            )
         self.scored_model.set_weights(self._averaged_weights())
+        for images in self.calibration:
+            self.scored_model(images, training=True)
         metrics = self.score()
         logs["val_dice"] = metrics["subject"]["mean_dice"]
         logs["val_iou"] = metrics["pooled"]["iou"]

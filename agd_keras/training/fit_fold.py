@@ -1,5 +1,6 @@
 """Trains one network on the training patients of one fold."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.metrics import Dice
 from agd_keras.models import agd_autoencoder
 from agd_keras.training.callbacks import LogEpochs, SaveState, ScoreValidation
-from agd_keras.training.strategy import resolve_precision
+from agd_keras.training.strategy import resolve_precision, set_seed
+
+# Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
+# ones weigh an eighth.
+CALIBRATION = 20
 
 
 def fit_fold(
@@ -45,7 +50,7 @@ def fit_fold(
     options = config.training
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(options.seed)
+    set_seed(options.seed, options.deterministic)
     steps = max(1, len(train) // options.batch_size)
 
     precision = resolve_precision(options.precision)
@@ -54,12 +59,26 @@ def fit_fold(
     scored = build_model(config.model, config.data.image_size, "float32")
     compile_model(scored, options, steps)
 
+    def stream(start: int):
+        return make_dataset(
+            cache,
+            train,
+            options.batch_size,
+            augment=config.data.augment,
+            seed=options.seed,
+            training=True,
+            tumor_sampling=config.data.tumor_sampling,
+            start=start,
+        )
+
+    calibration = stream(0).take(CALIBRATION).map(lambda image, _: image)
     predictor = Predictor([scored])
     scorer = ScoreValidation(
         scored,
         lambda: evaluate(predictor.predict_patient, validation, surface=False),
         folder / "model.keras",
         options.monitor,
+        calibration if options.ema else (),
     )
     keep: dict[keras.callbacks.Callback, tuple[str, ...]] = {scorer: ("best",)}
     mode = {"dice": "max", "bce": "min"}[options.monitor]
@@ -77,22 +96,12 @@ def fit_fold(
     done = len(state.rows)
     if done >= options.epochs or state.stopped_early(options.patience):
         return scorer.path
-    data = make_dataset(
-        cache,
-        train,
-        options.batch_size,
-        augment=config.data.augment,
-        seed=options.seed,
-        training=True,
-        tumor_sampling=config.data.tumor_sampling,
-        start=done * steps,
-    )
     model.fit(
-        data,
+        stream(done * steps),
         initial_epoch=done,
         epochs=options.epochs,
         steps_per_epoch=steps,
-        verbose=0,
+        verbose=1 if sys.stderr.isatty() else 0,  # a bar for each epoch, with its time left
         callbacks=[
             scorer,  # first: the others read its figures
             *adaptive,

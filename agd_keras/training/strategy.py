@@ -31,6 +31,20 @@ def resolve_precision(precision: str) -> str:
     return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "float32"
 
 
+def set_seed(seed: int, deterministic: bool) -> None:
+    """Seeds Python, NumPy and the backend.
+
+    Args:
+        seed: The seed.
+        deterministic: Also pick kernels that give the same bits in every run, which is slower.
+    """
+    keras.utils.set_random_seed(seed)
+    if deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
 def describe_environment(precision: str) -> dict[str, Any]:
     """Records what a run's figures depend on beside its config.
 

@@ -12,7 +12,7 @@ from agd_keras.config import RunConfig, load_config, make_config, save_config
 from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import Fold, load_folds, make_folds, save_folds, select
-from agd_keras.data.slices import Slice
+from agd_keras.data.slices import Slice, data_fingerprint
 from agd_keras.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -47,15 +47,14 @@ def train(
     """
     slices = find_data(config.data.path)
     cache = build_cache(slices, config.data.image_size, progress=progress)
-    folds = make_folds(
-        slices,
-        cache.areas,
-        config.data.folds,
-        config.data.split,
-        config.training.seed,
-        config.data.portions,
-        config.data.validation_portions,
-    )
+    data = config.data
+    try:
+        folds = make_folds(
+            *(slices, cache.areas, data.folds, data.split, config.training.seed),
+            *(data.portions, data.validation_portions),
+        )
+    except InputError as error:
+        raise InputError(f"{data.path}: {error}") from None
     out = open_run(config, folds, out, resume, overwrite)
     return train_fold(config, cache, slices, folds[0], out)
 
@@ -76,6 +75,7 @@ def train_fold(
         The metrics of the fold's test patients.
     """
     # Here since they take seconds to import: bad data and options are told before.
+    from agd_keras.evaluation.report import write_model_card
     from agd_keras.inference.assess import assess
     from agd_keras.inference.predictor import load_predictor
     from agd_keras.training.fit_fold import fit_fold
@@ -94,7 +94,8 @@ def train_fold(
         ),
     )
     environment = describe_environment(resolve_precision(config.training.precision))
-    write_json({**environment, "data_fingerprint": cache.fingerprint}, out / "environment.json")
+    fingerprint = data_fingerprint(slices)
+    write_json({**environment, "data_fingerprint": fingerprint}, out / "environment.json")
 
     folder = out / f"fold-{fold.index}"
     model = fit_fold(config, cache, parts["train"], parts["validation"], folder)
@@ -104,11 +105,12 @@ def train_fold(
         "augmentation": config.data.augment,
         "seed": config.training.seed,
         "model": config.preset,
-        "data_fingerprint": cache.fingerprint,
+        "data_fingerprint": fingerprint,
     }
     logger.info("scoring the test patients")
-    return assess(
-        load_predictor(model),
+    predictor = load_predictor(model)
+    metrics = assess(
+        predictor,
         parts["test"],
         folder,
         protocol,
@@ -116,6 +118,15 @@ def train_fold(
         history=folder / "history.csv",
         among=slices,
     )
+    write_model_card(
+        out / "MODEL_CARD.md",
+        metrics,
+        model=f"{config.preset}, {config.data.image_size}×{config.data.image_size} pixels",
+        data=f"{config.data.path}: {len({one.patient for one in parts['train']})} patients.",
+        data_license="that of the images; CC BY-NC-SA 4.0 for LGG (kaggle_3m)",
+        parameters=predictor.models[0].count_params(),
+    )
+    return metrics
 
 
 def open_run(

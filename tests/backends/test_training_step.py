@@ -11,14 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-from agd_keras.losses import LOSSES, EdgeCrossEntropy, make_loss
+from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.metrics import Dice, IoU
 from agd_keras.models import agd_autoencoder, attention_model
 
 GOLDEN = Path(__file__).with_name("training_step.json")
 
 
-def training_steps(loss):
+def training_steps():
     """Logs of two steps and what the network then says, from weights and data made by NumPy."""
     rng = np.random.default_rng(0)
     model = agd_autoencoder(
@@ -33,29 +33,28 @@ def training_steps(loss):
     model.set_weights(weights)
     model.compile(
         keras.optimizers.Adam(1e-3),
-        {"mask": make_loss(loss), "edge": EdgeCrossEntropy()},
+        {"mask": make_loss("focal_dice"), "edge": EdgeCrossEntropy()},
         metrics={"mask": [Dice(), IoU()]},
     )
     mask = np.zeros((8, 32, 32, 1), "float32")
     mask[2:5, 8:20, 6:24] = 1.0
     image = (rng.normal(size=(8, 32, 32, 3)) + mask).astype("float32")
-    targets = {"mask": mask, "edge": mask}
-    history = model.fit(image, targets, batch_size=4, shuffle=False, verbose=0).history
-    figures = {f"first {name}": float(values[0]) for name, values in history.items()}
-    after = model.evaluate(image, targets, verbose=0, return_dict=True)
-    figures |= {f"after {name}": float(value) for name, value in after.items()}
-    maps = {**model.predict(image, verbose=0), **attention_model(model).predict(image, verbose=0)}
-    figures |= {f"mean {name}": float(np.mean(values)) for name, values in maps.items()}
+    figures = {}
+    for step, part in enumerate((slice(0, 4), slice(4, 8))):
+        targets = {"mask": mask[part], "edge": mask[part]}
+        logs = model.train_on_batch(image[part], targets, return_dict=True)
+        figures |= {f"step {step}: {name}": float(value) for name, value in logs.items()}
+    for name, values in {**model(image), **attention_model(model)(image)}.items():
+        figures[f"mean {name}"] = float(keras.ops.mean(values))
     return figures
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_two_steps_give_the_same_numbers(loss):
-    expected = json.loads(GOLDEN.read_text(encoding="utf-8"))[loss]
-    assert training_steps(loss) == pytest.approx(expected, abs=1e-4)
+def test_two_steps_give_the_same_numbers():
+    expected = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    assert training_steps() == pytest.approx(expected, abs=1e-4)
 
 
 if __name__ == "__main__":
     assert keras.backend.backend() == "tensorflow"
-    figures = {loss: training_steps(loss) for loss in LOSSES}
-    GOLDEN.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(training_steps(), indent=1, sort_keys=True)
+    GOLDEN.write_text(text + "\n", encoding="utf-8")

@@ -133,7 +133,7 @@ def test_crop_lies_within_the_image():
     assert spans(cropped[:, 0, 0], 0.6, 1.0)
     corner = np.array([-0.5, -0.5, 1.0])
     upper_left = cropped @ corner
-    lower_right = cropped @ (corner + [size, size, 0])
+    lower_right = cropped @ (corner + np.array([size, size, 0]))
     assert upper_left.min() > -0.5 - 1e-3 and lower_right.max() < size - 0.5 + 1e-3
     assert upper_left.min() < 0 and lower_right.max() > size - 1  # reaches every side
 
@@ -273,7 +273,8 @@ def test_flair_stands_in():
 def test_seed_decides():
     images, masks = smooth(4, 32), blobs(4, 32)
     first, second, other = (
-        augment(images, masks, seed, RECIPES["strong"]) for seed in (SEED, SEED, SEED + [0, 1])
+        augment(images, masks, seed, RECIPES["strong"])
+        for seed in (SEED, SEED, SEED + np.array([0, 1]))
     )
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])

@@ -27,7 +27,7 @@ def cache(slices, tmp_path_factory):
 
 def take(dataset, batches):
     """Images and masks of the first batches, stacked along the batch axis."""
-    pairs = [(x["image"].numpy(), y["mask"].numpy()) for x, y in dataset.take(batches)]
+    pairs = [(x.numpy(), y["mask"].numpy()) for x, y in dataset.take(batches)]
     return tuple(np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
 
 
@@ -40,7 +40,7 @@ def numbers(cache, slices, images):
 
 def test_in_order_once(cache, slices):
     batches = list(make_dataset(cache, slices, 4))
-    assert [len(x["image"]) for x, _ in batches] == [4, 4, 4, 3]
+    assert [len(x) for x, _ in batches] == [4, 4, 4, 3]
     images, masks = take(make_dataset(cache, slices, 4), -1)
     for one, image, mask in zip(slices, images, masks, strict=True):
         expected = cache.read(one)
@@ -53,7 +53,7 @@ def test_element_spec(cache, slices, training):
     batch = 4 if training else None
     image, mask = (tf.TensorSpec((batch, SIZE, SIZE, c), tf.float32) for c in (3, 1))
     dataset = make_dataset(cache, slices, 4, "strong", training=training)
-    assert dataset.element_spec == ({"image": image}, {"mask": mask, "edge": mask})
+    assert dataset.element_spec == (image, {"mask": mask, "edge": mask})
     assert dataset.cardinality() == (tf.data.INFINITE_CARDINALITY if training else 4)
     for _, targets in dataset.take(1):
         np.testing.assert_array_equal(targets["mask"], targets["edge"])
@@ -163,9 +163,9 @@ MIRRORED = """
     parts = iter(strategy.experimental_distribute_dataset(dataset))
     for inputs, targets in dataset.take(4):
         image, target = next(parts)
-        values = strategy.experimental_local_results(image["image"])
+        values = strategy.experimental_local_results(image)
         assert [len(value) for value in values] == [2, 2]
-        np.testing.assert_array_equal(np.concatenate(values), inputs["image"])
+        np.testing.assert_array_equal(np.concatenate(values), inputs)
         masks = strategy.experimental_local_results(target["mask"])
         np.testing.assert_array_equal(np.concatenate(masks), targets["mask"])
     with strategy.scope():

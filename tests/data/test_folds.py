@@ -1,6 +1,7 @@
 """Properties that every split must have, whatever the data set."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_every_unit_is_tested_once_and_stands_on_one_side(seed, patients, folds,
         assert sum(map(len, sides)) == len(units)
         assert all(side and list(side) == sorted(side) for side in sides)
         chosen = [select(slices, side, split) for side in sides]
-        assert sorted(sum(chosen, [])) == sorted(slices)
+        assert sorted(chain.from_iterable(chosen)) == sorted(slices)
     tested = [len(fold.test) for fold in made]
     portions = min(folds * turns, len(units) // folds * folds)
     assert max(tested) - min(tested) <= portions // folds

@@ -40,7 +40,7 @@ def test_reproducible_to_the_byte(tmp_path):
 
 
 def test_read_by_the_same_reader(phantom):
-    slices, masks = phantom
+    slices, _ = phantom
     assert len(slices) == 24 * 20 and check_slices(slices[:40]) == []
     assert [one.index for one in slices[:20]] == list(range(1, 21))
     image = read_image(slices[10].image)
@@ -73,12 +73,12 @@ def test_bright_on_flair_but_no_threshold_finds_it(phantom):
     for patient, mask in zip(flair, masks, strict=True):
         brain = np.median(patient[10][40:90, 40:90])
         assert np.percentile(patient[mask], 75) > brain
-    for contrast in (flair, flair - stacks[..., 0]):
+    for contrast, limit in ((flair, 0.4), (flair - stacks[..., 0], 0.6)):
         scores = []
         for threshold in np.linspace(-2, 4, 31):
             found = contrast > threshold
             scores.append((found & masks).sum() / (found | masks).sum())
-        assert max(scores) < 0.5
+        assert max(scores) < limit
 
 
 def test_patients_differ_in_scale_and_share_the_anatomy_between_sizes():
@@ -102,6 +102,12 @@ def test_made_once(tmp_path, monkeypatch):
     assert (root / "data.csv").stat().st_mtime_ns == before
     other = ensure_phantom(tmp_path / "cache", patients=1, slices=2, size=32, seed=1)
     assert other != root and len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_cache_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write the phantom"):
+        ensure_phantom(tmp_path / "file", patients=1, slices=2, size=32)
 
 
 @pytest.mark.parametrize("option", ["patients", "slices", "size", "seed"])

@@ -64,9 +64,7 @@ def check_layer(tmp_path):
             for index, tensor in enumerate(got):
                 expected = "float32" if index in float32_outputs else policy.removeprefix("mixed_")
                 assert keras.backend.standardize_dtype(tensor.dtype) == expected
-            symbolic = _as_list(cls(**options, dtype=policy)(
-                [keras.Input(s[1:]) for s in inputs] if len(inputs) > 1 else keras.Input(inputs[0][1:])
-            ))  # fmt: skip
+            symbolic = _model(cls(**options, dtype=policy), inputs).outputs
             assert [t.dtype for t in symbolic] == [
                 keras.backend.standardize_dtype(t.dtype) for t in got
             ]

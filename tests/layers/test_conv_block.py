@@ -4,7 +4,6 @@ import pytest
 
 from agd_keras.layers import ConvBlock
 
-
 to_numpy = keras.ops.convert_to_numpy
 
 

@@ -5,7 +5,6 @@ from scipy.signal import correlate2d
 
 from agd_keras.layers import EdgeAttention
 
-
 to_numpy = keras.ops.convert_to_numpy
 
 
