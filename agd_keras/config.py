@@ -1,13 +1,21 @@
 """The options of a run: defined once here, the commands' flags and the files derive from them."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from agd_keras.errors import InputError
+from agd_keras.files import write_text
+from agd_keras.presets import preset_values
 
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
@@ -36,7 +44,9 @@ class DataConfig(_Section):
 class ModelConfig(_Section):
     """The arguments of `agd_autoencoder`."""
 
-    filters: tuple[int, ...] = Field((16, 32, 48, 64), description="channels of the encoder blocks")
+    filters: tuple[PositiveInt, ...] = Field(
+        (16, 32, 48, 64), min_length=1, description="channels of the encoder blocks"
+    )
     depth: int = Field(1, ge=1, description="convolutions in a block")
     stem_stride: int = Field(2, ge=1, le=4, description="stride ahead of the first block")
     skips: tuple[int, ...] = Field((1, 2, 3, 4), description="levels with a skip connection")
@@ -47,9 +57,20 @@ class ModelConfig(_Section):
     edge_gate: Literal["residual", "multiply", "concatenate"] = Field(
         "residual", description="how the edge weights the image"
     )
-    activation: str = Field("relu", description="activation of the blocks")
+    activation: Literal["elu", "gelu", "leaky_relu", "relu", "silu"] = Field(
+        "relu", description="activation of the blocks"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of bottleneck channels dropped")
     l2: float = Field(0.0, ge=0, description="factor of the L2 penalty on the kernels")
+
+    @model_validator(mode="after")
+    def _levels_exist(self):
+        levels = tuple(range(1, len(self.filters) + 1))
+        if not set(self.skips) <= set(levels):
+            raise ValueError(f"skips {self.skips}: expected some of the levels {levels}")
+        if self.attention and not set(self.attention_at) <= set(self.skips):
+            raise ValueError(f"attention_at {self.attention_at}: expected some of {self.skips}")
+        return self
 
 
 class TrainingConfig(_Section):
@@ -111,10 +132,10 @@ class RunConfig(_Section):
 
 
 def make_config(values: dict[str, Any]) -> RunConfig:
-    """Validates nested values, `{"data": {...}, "model": {...}, "training": {...}}`.
+    """Validates nested values, `{"preset": ..., "data": {...}, "model": {...}, "training": {...}}`.
 
     Args:
-        values: Values by section; what is missing takes its default.
+        values: Values by section, over those of the preset and the defaults.
 
     Returns:
         The frozen `RunConfig`.
@@ -124,19 +145,38 @@ def make_config(values: dict[str, Any]) -> RunConfig:
 
     Example:
 
-    >>> make_config({"data": {"image_size": 64}}).data.image_size
-    64
+    >>> make_config({"preset": "agd_small", "data": {"image_size": 64}}).model.filters
+    (32, 64, 96, 128)
     """
+    preset = values.get("preset", "agd_tiny")
     try:
-        return RunConfig.model_validate(values)
+        return RunConfig.model_validate(merge(preset_values(preset), values))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "no such option"
-        line = f"{where}: {message}, received {first['input']!r}" if where else message
-        raise InputError(" ".join(line.split())) from None
+        if first["type"] != "value_error":  # ours say what they received
+            message += f", received {first['input']!r}"
+        raise InputError(" ".join(f"{where}: {message}".removeprefix(": ").split())) from None
+
+
+def differences(one: RunConfig, other: RunConfig) -> list[str]:
+    """Names the options in which two configs differ, as `SECTION.OPTION`.
+
+    Example:
+
+    >>> differences(make_config({}), make_config({"data": {"augment": "none"}}))
+    ['data.augment']
+    """
+    first, second = (config.model_dump(exclude={"preset"}) for config in (one, other))
+    return [
+        f"{section}.{option}"
+        for section, options in first.items()
+        for option, value in options.items()
+        if value != second[section][option]
+    ]
 
 
 def merge(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -191,10 +231,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
 
 def save_config(config: RunConfig, path: str | Path) -> None:
     """Writes the resolved config as YAML, through a temporary name."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    temporary = Path(f"{path}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
 def _parse_yaml(text: str, where: str) -> Any:

@@ -56,6 +56,6 @@ def preset_values(name: str) -> dict[str, Any]:
     >>> preset_values("agd_paper")["model"]["filters"]
     [512, 256, 128, 64]
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise InputError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
     return {"preset": name, **PRESETS[name]}

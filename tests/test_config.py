@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from agd_keras.config import (
     RunConfig,
+    differences,
     load_config,
     make_config,
     merge,
@@ -51,6 +52,12 @@ def test_unknown_preset_lists_the_known_ones():
         ({"data": {"augment": "wild"}}, "data.augment.*'none', 'paper' or 'strong'.*'wild'"),
         ({"data": {"image_size": 100}}, "data.image_size 100: expected a multiple of 32"),
         ({"model": {"filters": "many"}}, "model.filters.*'many'"),
+        ({"model": {"filters": []}}, "model.filters.*at least 1"),
+        ({"model": {"filters": [8, 16]}}, r"model: skips \(1, 2, 3, 4\): .*levels \(1, 2\)"),
+        ({"model": {"skips": [1]}}, r"model: attention_at \(2, 3\): expected some of \(1,\)"),
+        ({"model": {"activation": "foo"}}, "model.activation.*'relu'.*'foo'"),
+        ({"preset": "agd_huge"}, "preset 'agd_huge'"),
+        ({"preset": ["agd_tiny"]}, "preset"),
         ({"training": 3}, "training: .*3"),
     ],
 )
@@ -58,6 +65,11 @@ def test_bad_values_name_the_option_in_one_line(values, message):
     with pytest.raises(InputError, match=message) as caught:
         make_config(values)
     assert "\n" not in str(caught.value)
+
+
+def test_differences_names_options():
+    other = make_config({"training": {"epochs": 3}, "model": {"depth": 2}})
+    assert differences(make_config({}), other) == ["model.depth", "training.epochs"]
 
 
 @pytest.mark.parametrize("setting", ["epochs=3", "training.epochs", "a.b.c=1", "training.x=[1"])

@@ -1,9 +1,11 @@
 """What all commands share: errors as one line, log lines, progress, options from the config."""
 
 import argparse
+import atexit
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, cast, get_args, get_origin
@@ -25,7 +27,8 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
         0, 1 for bad input, or 130 if interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    for noisy in ("absl", "tensorflow"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     # Says nothing to a user: the training stream is shuffled by its own rule.
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
     try:
@@ -36,10 +39,16 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        if arguments.debug:
-            raise
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if arguments.debug:
+            raise
+        reason = " ".join(str(error).split())
+        if isinstance(error, OSError) and error.filename:
+            reason = f"{error.filename}: {error.strerror}"
+        print(f"error: {reason or type(error).__name__} (--debug shows where)", file=sys.stderr)
+        return BAD_INPUT
     return 0
 
 
@@ -56,10 +65,13 @@ def load_tensorflow() -> None:
         os.close(stderr)
 
 
-def parser(program: str, description: str) -> argparse.ArgumentParser:
+def parser(program: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Makes the parser of a command with the options that all have."""
     made = argparse.ArgumentParser(
-        program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        program,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--debug", action="store_true", help="show tracebacks")
     return made
@@ -74,7 +86,7 @@ def add_config_options(made: argparse.ArgumentParser, flags: dict[str, str]) -> 
     """
     for flag, key in flags.items():
         section, option = key.split(".")
-        field = RunConfig.model_fields[section].default.__class__.model_fields[option]
+        field = type(RunConfig.model_fields[section].default).model_fields[option]
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
         made.add_argument(
             flag,
@@ -85,6 +97,17 @@ def add_config_options(made: argparse.ArgumentParser, flags: dict[str, str]) -> 
             metavar=None if choices else option.upper(),
             help=field.description,
         )
+
+
+def describe_options() -> str:
+    """Lists all options of the config with their defaults, for `--help`."""
+    lines = ["options for --set and their defaults, which presets change:"]
+    for section in ("data", "model", "training"):
+        default = RunConfig.model_fields[section].default
+        for option, field in type(default).model_fields.items():
+            key = f"  {section}.{option}={str(getattr(default, option)).replace(' ', '')}"
+            lines.append(f"{key:<42} {field.description}")
+    return "\n".join(lines)
 
 
 def config_values(arguments: argparse.Namespace, flags: dict[str, str]) -> dict[str, Any]:
@@ -106,6 +129,7 @@ def progress_bar(description: str) -> Callable[[int, int], None] | None:
     from rich.progress import Progress
 
     bar = Progress(console=Console(stderr=True))
+    atexit.register(bar.stop)  # also after an error: it hides the cursor
     task = bar.add_task(description, total=None)
 
     def update(done: int, total: int) -> None:
@@ -115,6 +139,19 @@ def progress_bar(description: str) -> Callable[[int, int], None] | None:
             bar.stop()
 
     return update
+
+
+def effort() -> str:
+    """Says how long this process has run and how much memory it took at most."""
+    import resource
+
+    import psutil
+
+    minutes, seconds = divmod(round(time.time() - psutil.Process().create_time()), 60)
+    # Kibibytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return f"took {minutes}:{seconds:02d} minutes, peak memory {peak:.2f} GB"
 
 
 def print_table(table: Any) -> None:

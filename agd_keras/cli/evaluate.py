@@ -33,6 +33,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         common.progress_bar("scoring"),
     )
     common.print_table(summary_table(metrics))
+    print(common.effort())
     print(f"report: {arguments.out}/report.html")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from agd_keras.cli import common
 from agd_keras.config import load_config, make_config, merge, parse_setting
-from agd_keras.presets import PRESETS, preset_values
+from agd_keras.errors import InputError
+from agd_keras.presets import PRESETS
 
 FLAGS = {
     "--data": "data.path",
@@ -27,7 +28,7 @@ Options weigh, from least to most: preset, --config, the options below, --set.""
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `agd-train` and returns its exit status."""
-    parser = common.parser("agd-train", DESCRIPTION)
+    parser = common.parser("agd-train", DESCRIPTION, epilog=common.describe_options())
     parser.add_argument("--preset", metavar="NAME", help=f"one of {', '.join(PRESETS)}")
     common.add_config_options(parser, FLAGS)
     parser.add_argument("--config", metavar="FILE", help="config in YAML, as a run folder has it")
@@ -46,18 +47,21 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from_file = load_config(arguments.config) if arguments.config else {}
-    preset = arguments.preset or from_file.get("preset", "agd_tiny")
+    file = arguments.config
+    if arguments.resume and arguments.out and not file:
+        file = Path(arguments.out) / "config.yaml"
+    values = load_config(file) if file else {}
+    if arguments.preset and values.get("preset", arguments.preset) != arguments.preset:
+        raise InputError(f"--preset {arguments.preset}: {file} is of {values['preset']}")
     config = make_config(
         merge(
-            preset_values(preset),
-            from_file,
-            {"preset": preset},
+            values,
+            {"preset": arguments.preset} if arguments.preset else {},
             common.config_values(arguments, FLAGS),
             *map(parse_setting, arguments.set),
         )
     )
-    out = arguments.out or Path("runs") / f"{Path(config.data.path).name}-{preset}"
+    out = arguments.out or Path("runs") / f"{Path(config.data.path).name}-{config.preset}"
 
     common.load_tensorflow()
     from agd_keras.evaluation.report import summary_table
@@ -68,10 +72,11 @@ def _train(arguments: argparse.Namespace) -> None:
             config, out, arguments.resume, arguments.overwrite, common.progress_bar("preparing")
         )
     except KeyboardInterrupt:
-        again = f"agd-train --config {out}/config.yaml --out {out} --resume"
-        print(f"to go on: {again}", file=sys.stderr)
+        if (Path(out) / "config.yaml").exists():
+            print(f"to go on: agd-train --out {out} --resume", file=sys.stderr)
         raise
     common.print_table(summary_table(metrics))
+    print(common.effort())
     print(f"run folder: {out}\nreport: {out}/fold-0/report.html")
 
 

@@ -203,7 +203,7 @@ def _publish(work: Path, folder: Path) -> None:
 
 def _sweep(root: Path) -> None:
     """Removes what killed processes left behind more than a day ago."""
-    for left in root.glob("*.tmp-*"):
+    for left in root.glob(f"{'[0-9a-f]' * 16}.tmp-*"):  # no folder but ours
         with suppress(OSError):  # one that another process just renamed
             if time.time() - left.stat().st_mtime > 86400:
                 shutil.rmtree(left, ignore_errors=True)

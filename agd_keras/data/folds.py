@@ -1,7 +1,6 @@
 """Splits for cross-validation: by patient, or by slice as some papers do."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
+from agd_keras.files import write_text
 
 SPLITS = ("subject", "record")
 
@@ -134,11 +134,8 @@ def save_folds(folds: Sequence[Fold], path: str | Path, split: str, seed: int) -
     >>> load_folds(path)
     [Fold(index=0, train=('a',), validation=('b',), test=('c',))]
     """
-    path = Path(path)
     content = {"split": split, "seed": seed, "folds": [asdict(fold) for fold in folds]}
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def load_folds(path: str | Path) -> list[Fold]:

@@ -10,7 +10,7 @@ from agd_keras.evaluation import scores
 
 GROUPS = ("pooled", "subject", "slice", "calibration")
 COLUMNS = ("accuracy", "precision", "recall", "f1", "iou", "bce", "mean dice", "median dice")
-WARNING = (
+RECORD_WISE = (
     "Slices were dealt over the folds one by one, so slices of one patient stand on both sides, in "
     "training and in test: the figures flatter. Subject-wise figures are the ones to expect on "
     "new patients."
@@ -59,6 +59,7 @@ def own_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
     words = (
         f"{split}-wise" if split in ("subject", "record") else split,
         f"{folds}-fold" if isinstance(folds, int) else folds,
+        protocol.get("scored"),
     )
     return {
         "who": protocol.get("model") or "this model",
@@ -67,6 +68,33 @@ def own_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "mean dice": subject["mean_dice"],
         "median dice": subject["median_dice"],
     }
+
+
+def warnings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a reader must know before the figures: that the model had seen some of the patients.
+
+    Args:
+        metrics: What `evaluate` returned. Its protocol may tell `patients_seen_in_training`, which
+            a record-wise test always has unless that says 0.
+
+    Returns:
+        Headings with their sentences; none for patients that the model has not seen.
+
+    Example:
+
+    >>> protocol = {"split": "subject", "patients_seen_in_training": 1}
+    >>> [heading for heading, _ in warnings({"protocol": protocol, "subjects": {"a": {}}})]
+    ['Seen in training.']
+    """
+    protocol, patients = metrics["protocol"], len(metrics["subjects"])
+    seen = protocol.get("patients_seen_in_training")
+    found = []
+    if protocol.get("split") == "record" and seen != 0:
+        found.append(("Record-wise.", RECORD_WISE))
+    if seen:
+        text = f"{seen} of {patients} patients were trained or validated on: the figures flatter."
+        found.append(("Seen in training.", text))
+    return found
 
 
 def always_empty(metrics: Mapping[str, Any]) -> dict[str, float]:

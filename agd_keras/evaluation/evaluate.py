@@ -125,8 +125,9 @@ def evaluate(
     >>> metrics["pooled"]["recall"]
     0.0
     """
+    slices = list(slices)
+    whole = by_patient(slices if among is None else among)
     subjects: dict[str, dict[str, Any]] = {}
-    whole = by_patient(among or slices)
     for patient, scored in by_patient(slices).items():
         images, truth = read_patient(whole[patient])
         probability = check_probability(predict(images), truth.shape)

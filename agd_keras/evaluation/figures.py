@@ -13,6 +13,7 @@ from agd_keras.evaluation import calibration
 
 # Of the colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), told apart with any vision.
 ACCENT, DOTS = "#0072B2", "#E69F00"
+BEST = {"val_dice": np.nanargmax, "val_bce": np.nanargmin}  # each may pick the epoch that is kept
 SCORES = ("dice", "iou", "precision", "recall", "accuracy", "specificity")
 
 
@@ -140,31 +141,36 @@ def read_history(path: str | Path) -> dict[str, list[float]]:
 
 
 def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
-    """Draws losses, scores and learning rate over the epochs.
+    """Draws losses, scores, cross-entropy and learning rate over the epochs.
 
     Args:
-        history: Columns of `history.csv`; those of the validation begin with `val_`.
+        history: Columns of `history.csv`; `epoch` counts from 1, and those of the validation begin
+            with `val_`.
 
     Returns:
-        The figure: training dashed, validation solid, the best validation Dice marked.
+        The figure: training dashed, validation solid, the best validation Dice and binary
+        cross-entropy marked.
 
     Example:
 
-    >>> figure = training_curves({"epoch": [0, 1], "loss": [0.9, 0.4], "val_dice": [0.5, 0.7]})
+    >>> figure = training_curves({"epoch": [1, 2], "loss": [0.9, 0.4], "val_dice": [0.5, 0.7]})
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['loss', 'score (0 to 1)']
     """
-    groups: dict[str, list[str]] = {"loss": [], "score (0 to 1)": [], "learning rate": []}
+    labels = ("loss", "score (0 to 1)", "cross-entropy", "learning rate")
+    groups: dict[str, list[str]] = {label: [] for label in labels}
     for name in history:
         if name in ("learning_rate", "lr"):
             groups["learning rate"].append(name)
         elif "loss" in name:
             groups["loss"].append(name)
+        elif name.endswith("bce"):
+            groups["cross-entropy"].append(name)
         elif name.endswith(SCORES):
             groups["score (0 to 1)"].append(name)
     groups = {label: names for label, names in groups.items() if names}
     length = max((len(values) for values in history.values()), default=0)
-    epochs = np.asarray(history.get("epoch", range(length))) + 1
+    epochs = np.asarray(history.get("epoch", range(1, length + 1)))
     figure = Figure(figsize=(4.4 * max(len(groups), 1), 3.6), layout="constrained")
     panels = figure.subplots(1, max(len(groups), 1), squeeze=False)[0]
     for axes, (label, names) in zip(panels, groups.items(), strict=False):
@@ -173,8 +179,9 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
             solid = name.startswith("val_") or label == "learning rate"
             color = f"C{bases.index(name.removeprefix('val_'))}"
             axes.plot(epochs, history[name], color, ls="-" if solid else "--", label=name)
-            if solid and name.endswith("dice") and np.isfinite(history[name]).any():
-                best = int(np.nanargmax(history[name]))
+            pick = BEST.get(name)
+            if pick and np.isfinite(history[name]).any():
+                best = int(pick(history[name]))
                 axes.plot(epochs[best], history[name][best], "*", color=color, ms=11, mec="black")
                 axes.set_title(f"best {name}: {history[name][best]:.3f} at {epochs[best]:g}")
         if label == "learning rate":

@@ -20,6 +20,7 @@ from agd_keras.evaluation.evaluate import (
 # Colours of Okabe and Ito (https://jfly.uni-koeln.de/color/): told apart with any colour vision.
 TRUTH, PREDICTION = "#56B4E9", "#E69F00"
 FLAIR = 1
+RANKS = ("best", "median", "worst")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Case:
         truth: Boolean array of shape `(height, width)`.
         prediction: Boolean array of the same shape.
         maps: Maps to lay over the slice, as `maps` takes them.
+        rank: Which of `RANKS` its patient is, if any.
     """
 
     title: str
@@ -39,6 +41,7 @@ class Case:
     truth: np.ndarray
     prediction: np.ndarray
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rank: str | None = None
 
 
 def pick_cases(
@@ -61,7 +64,7 @@ def pick_cases(
             the maps to lay over it.
 
     Returns:
-        Up to three cases, of patients that have tumour, best first.
+        Up to three cases, of patients that have tumour, best first; none if no patient has.
     """
     entries = metrics["subjects"]
     ranked = sorted(
@@ -69,11 +72,12 @@ def pick_cases(
         key=lambda patient: entries[patient]["dice"],
         reverse=True,
     )
-    places = {"Best": 0, "Median": len(ranked) // 2, "Worst": len(ranked) - 1}
-    scored, whole = by_patient(slices), by_patient(among or slices)
+    if not ranked:
+        return []
+    chosen = (ranked[0], ranked[len(ranked) // 2], ranked[-1])
+    scored, whole = by_patient(slices), by_patient(slices if among is None else among)
     cases: dict[str, Case] = {}
-    for word, place in places.items() if ranked else ():
-        patient = ranked[place]
+    for rank, patient in zip(RANKS, chosen, strict=True):
         if patient in cases:
             continue
         images, truth = read_patient(whole[patient])
@@ -81,9 +85,11 @@ def pick_cases(
         prediction = probability >= metrics["threshold"]
         i = max(map(whole[patient].index, scored[patient]), key=lambda place: truth[place].sum())
         number = whole[patient][i].index
-        title = f"{word}: Dice {entries[patient]['dice']:.3f}\n{patient}, slice {number}"
+        title = (
+            f"{rank.capitalize()}: Dice {entries[patient]['dice']:.3f}\n{patient}, slice {number}"
+        )
         named = explain(images, i) if explain else {}
-        cases[patient] = Case(title, images[i], truth[i], prediction[i], named)
+        cases[patient] = Case(title, images[i], truth[i], prediction[i], named, rank)
     return list(cases.values())
 
 
@@ -134,21 +140,6 @@ def cases(chosen: Sequence[Case]) -> Figure:
         frameon=False,
     )
     return figure
-
-
-def overlay(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str) -> Figure:
-    """Shows one slice, FLAIR, without and with the outlines of truth and prediction.
-
-    Args:
-        image: Uint8 array of shape `(height, width, 3)`.
-        truth: Boolean array of shape `(height, width)`.
-        prediction: Boolean array of the same shape.
-        title: Line above the picture.
-
-    Returns:
-        The figure.
-    """
-    return cases([Case(title, image, truth, prediction)])
 
 
 def maps(image: np.ndarray, named: Mapping[str, np.ndarray]) -> Figure:

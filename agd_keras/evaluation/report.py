@@ -1,29 +1,31 @@
-"""What an evaluation leaves behind: metrics.json, report.html, a table on screen, a model card."""
+"""What an evaluation leaves behind: its files, a table on screen, a model card."""
 
 import base64
 import io
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 
+from agd_keras.errors import InputError
 from agd_keras.evaluation.anchors import (
     ANCHORS,
     COLUMNS,
-    WARNING,
     always_empty,
     own_row,
     rows,
     show,
+    warnings,
 )
+from agd_keras.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SUMS = "sums.json"
 SUBJECT_KEYS = ("dice", "iou", "hd95", "nsd", "voxels_true", "voxels_pred")
 
 
@@ -37,8 +39,7 @@ def summary_table(metrics: Mapping[str, Any]) -> Table:
         A `rich.table.Table` of group, figure and value.
     """
     table = Table(title=own_row(metrics)["protocol"] or "protocol not stated")
-    if metrics["protocol"].get("split") == "record":
-        table.caption = WARNING
+    table.caption = "\n".join(" ".join(warning) for warning in warnings(metrics)) or None
     table.add_column("group")
     table.add_column("figure")
     table.add_column("value", justify="right")
@@ -48,24 +49,19 @@ def summary_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def _write(path: str | Path, text: str) -> Path:
-    """Writes a whole file or none: under another name first, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return write_text(path, text)
 
 
 def write_metrics(metrics: Mapping[str, Any], path: str | Path) -> Path:
-    """Writes `metrics.json`, strict JSON in which a missing figure is null.
+    """Writes `metrics.json`, strict JSON in which a missing figure is null, and `sums.json`.
+
+    `metrics.json` has only the figures of each patient. `sums.json`, beside it, has all of their
+    entries, from which `summarize` makes figures over the patients of several evaluations.
 
     Args:
         metrics: What `evaluate` returned.
-        path: The file; an older one is replaced.
+        path: The `metrics.json`; an older one is replaced, and the `sums.json` beside it.
 
     Returns:
         The path.
@@ -73,7 +69,39 @@ def write_metrics(metrics: Mapping[str, Any], path: str | Path) -> Path:
     Raises:
         ValueError: A figure is NaN or infinite, which JSON does not have.
     """
-    return _write(path, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    entries = metrics["subjects"]
+    subjects = {name: {key: entry[key] for key in SUBJECT_KEYS} for name, entry in entries.items()}
+    text = json.dumps({**metrics, "subjects": subjects}, indent=1, allow_nan=False)
+    _write(Path(path).with_name(SUMS), json.dumps(entries, allow_nan=False) + "\n")
+    return _write(path, text + "\n")
+
+
+def read_sums(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Reads a `sums.json`: the `subjects` that `evaluate` returned, to give to `summarize`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        For each patient the result of `score_patient`.
+
+    Raises:
+        InputError: The file is missing or is no such JSON.
+
+    Example:
+
+    >>> from agd_keras.evaluation.subjects import summarize
+    >>> files = Path("runs/first").glob("fold-*/sums.json")
+    >>> sums = [read_sums(file) for file in files]
+    >>> summarize({name: one for part in sums for name, one in part.items()})  # doctest: +SKIP
+    """
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a {SUMS} of an evaluation ({error})") from None
+    if not isinstance(entries, dict) or not all(isinstance(one, dict) for one in entries.values()):
+        raise InputError(f"{path}: expected a {SUMS} of an evaluation, with an entry per patient")
+    return entries
 
 
 def _render(template: str, **values: Any) -> str:
@@ -97,7 +125,6 @@ def write_report(
     folder: str | Path,
     metrics: Mapping[str, Any],
     figures: Mapping[str, "Figure"],
-    history: Mapping[str, Sequence[float]] | None = None,
     title: str = "Evaluation",
 ) -> Path:
     """Writes `report.html`: one file that needs no other and no network.
@@ -106,23 +133,17 @@ def write_report(
         folder: Where the report goes; made if it does not exist.
         metrics: What `evaluate` returned.
         figures: Figures in the order of the report, by a name that stands in for the picture.
-        history: Columns of `history.csv`, for the training curves; none without.
         title: Heading.
 
     Returns:
         Path of the report.
     """
-    figures = dict(figures)
-    if history:
-        from agd_keras.evaluation.figures import training_curves
-
-        figures["training curves"] = training_curves(history)
     subjects = sorted(metrics["subjects"].items(), key=lambda item: item[1]["dice"])
     empty = {"who": "always empty", "protocol": "the same patients", **always_empty(metrics)}
     text = _render(
         "report.html",
         title=title,
-        warning=WARNING if metrics["protocol"].get("split") == "record" else None,
+        warnings=warnings(metrics),
         metrics=metrics,
         protocol=metrics["protocol"],
         rows=rows(metrics),
@@ -164,7 +185,7 @@ def write_model_card(
         data_license=data_license,
         parameters=parameters,
         protocol=own_row(metrics)["protocol"],
-        warning=WARNING if metrics["protocol"].get("split") == "record" else None,
+        warnings=warnings(metrics),
         rows=rows(metrics),
     )
     return _write(path, text)

@@ -1,17 +1,23 @@
 """Measures a predictor on a data set and writes what it found."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from agd_keras.data.datasets import find_data
-from agd_keras.data.slices import Slice, data_fingerprint
+from agd_keras.data.slices import Slice, check_slices, data_fingerprint, problems_error
 from agd_keras.errors import InputError
 from agd_keras.evaluation import figures, pictures
 from agd_keras.evaluation.evaluate import evaluate
-from agd_keras.evaluation.report import write_metrics, write_report
+from agd_keras.evaluation.origin import find_origin
+from agd_keras.evaluation.report import SUMS, write_metrics, write_report
 from agd_keras.inference.predictor import Predictor, load_predictor
+
+FIGURES = (
+    *("cases", "dice_per_patient", "confusion_matrix", "reliability", "training"),
+    *(f"maps_{rank}" for rank in pictures.RANKS),
+)
+RESULTS = ("metrics.json", SUMS, "report.html", *(f"figures/{name}.png" for name in FIGURES))
 
 
 def assess(
@@ -24,7 +30,9 @@ def assess(
     among: list[Slice] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, Any]:
-    """Scores the slices and writes `metrics.json`, `figures/` and `report.html`.
+    """Scores the slices and writes `metrics.json`, `sums.json`, `figures/` and `report.html`.
+
+    Earlier results in the folder are replaced once the slices are scored.
 
     Args:
         predictor: What predicts.
@@ -37,7 +45,23 @@ def assess(
         progress: Called as `progress(done, total)`, in patients.
 
     Returns:
-        The metrics, as in `metrics.json`.
+        The metrics as `evaluate` makes them: those in `metrics.json`, with the sums of each patient.
+
+    Raises:
+        InputError: There is no slice, one has no mask, sizes do not fit, or the history is none.
+
+    Example:
+
+    >>> import tempfile
+    >>> from agd_keras.data.phantom import make_phantom
+    >>> from agd_keras.data.slices import find_slices
+    >>> from agd_keras.models import agd_autoencoder
+    >>> predictor = Predictor([agd_autoencoder((32, 32, 3), filters=(4, 8))])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     slices = find_slices(make_phantom(f"{folder}/data", patients=2, slices=4, size=32))
+    ...     metrics = assess(predictor, slices, folder, {"model": "untrained"}, "A try")
+    >>> len(metrics["subjects"])
+    2
     """
     folder = Path(folder)
     patients = len({one.patient for one in slices})
@@ -48,27 +72,26 @@ def assess(
         if progress:
             progress(len(done), patients)
 
-    metrics = evaluate(
-        predictor.predict_patient, slices, protocol=protocol, among=among, on_patient=on_patient
-    )
-    chosen = pictures.pick_cases(
-        predictor.predict_patient, slices, metrics, among, predictor.explain
-    )
-    drawn = {
-        "cases": pictures.cases(chosen),
+    predict = predictor.predict_patient
+    metrics = evaluate(predict, slices, protocol=protocol, among=among, on_patient=on_patient)
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
+    write_metrics(metrics, folder / "metrics.json")
+
+    chosen = pictures.pick_cases(predict, slices, metrics, among, predictor.explain)
+    drawn = {"cases": pictures.cases(chosen)} if chosen else {}  # none of healthy controls
+    drawn |= {
         "dice_per_patient": figures.dice_per_patient(metrics),
         "confusion_matrix": figures.confusion_matrix(metrics),
         "reliability": figures.reliability_diagram(metrics),
     }
-    for case in chosen:
-        drawn[f"maps_{case.title.split(':')[0].lower()}"] = pictures.maps(case.image, case.maps)
+    drawn |= {f"maps_{case.rank}": pictures.maps(case.image, case.maps) for case in chosen}
     if history:
         drawn["training"] = figures.training_curves(figures.read_history(history))
     (folder / "figures").mkdir(exist_ok=True)
     for name, figure in drawn.items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=150)
     write_report(folder, metrics, drawn, title=title)
-    write_metrics(metrics, folder / "metrics.json")
     return metrics
 
 
@@ -84,32 +107,67 @@ def evaluate_model(
     Args:
         model: What `load_predictor` takes: a `.keras` file or a run folder.
         data: `phantom` or a folder in the `kaggle_3m` layout.
-        out: New folder for the results.
+        out: New folder for the results, made once model and data have been read.
         overwrite: Replace the results of an earlier evaluation there.
         progress: Called as `progress(done, total)`, in patients.
 
     Returns:
-        The metrics, as in `metrics.json`.
+        The metrics, as `assess` returns them.
 
     Raises:
-        InputError: The model, the data or the folder cannot be used.
+        InputError: The model, the data (every problem is told) or the folder cannot be used.
+
+    Example:
+
+    >>> metrics = evaluate_model("runs/first", "phantom", "results")  # doctest: +SKIP
     """
     out = Path(out)
-    if out.exists() and any(out.iterdir()):
-        if not (out / "metrics.json").is_file() or (out / "config.yaml").exists():
-            raise InputError(f"{out}: expected a new folder, found one that holds something else")
-        if not overwrite:
-            raise InputError(f"{out}: expected a new folder, found results; --overwrite replaces")
-        shutil.rmtree(out)
+    check_folder(out, overwrite)
     slices = find_data(data)
     predictor = load_predictor(model)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot make the folder: {error.strerror}") from None
+    problems = check_slices(slices)
+    if problems:
+        raise problems_error(data, problems)
     protocol = {
-        "split": "all patients of the data",
-        "model": str(model),
+        **find_origin(model, slices),
+        "scored": "all patients of the data",
         "data_fingerprint": data_fingerprint(slices),
     }
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot make the folder: {error.strerror}") from None
     return assess(predictor, slices, out, protocol, f"{model} on {data}", progress=progress)
+
+
+def check_folder(out: Path, overwrite: bool) -> None:
+    """Refuses a folder in which results would replace anything else, without changing it.
+
+    Args:
+        out: The folder for the results.
+        overwrite: It may hold results of an earlier evaluation.
+
+    Raises:
+        InputError: It is a file, cannot be read, holds something that is no result, or holds
+            results without `overwrite`.
+
+    Example:
+
+    >>> check_folder(Path("no/such/folder"), overwrite=False)
+    """
+    try:
+        if not out.exists():
+            return
+        if not out.is_dir():
+            raise InputError(f"{out}: expected a new folder, found a file")
+        pictured = out / "figures"
+        found = [path for path in out.iterdir() if path != pictured or not path.is_dir()]
+        found += pictured.iterdir() if pictured.is_dir() else ()
+    except OSError as error:
+        raise InputError(f"{out}: cannot read the folder: {error.strerror}") from None
+    for path in sorted(found):
+        name = path.relative_to(out).as_posix()
+        if name not in RESULTS or not path.is_file():
+            raise InputError(f"{out}: expected a new folder, found one that holds {name}")
+    if found and not overwrite:
+        raise InputError(f"{out}: expected a new folder, found results; --overwrite replaces")

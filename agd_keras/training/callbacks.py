@@ -1,18 +1,21 @@
 """What happens at the end of each epoch: score, keep the best, save the state, tell the user."""
 
 import csv
+import io
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import psutil
 
 from agd_keras.errors import InputError
+from agd_keras.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -53,18 +56,18 @@ class ScoreValidation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if not np.isfinite(logs["loss"]):
-            kept = f"; {self.path} holds the best epoch before it" if self.best is not None else ""
-            raise InputError(
-                f"epoch {epoch + 1}: the loss is {logs['loss']}, expected a finite one as with a "
-                f"lower --learning-rate or --precision float32{kept}"
-            )
-        self.scored_model.set_weights(self._averaged_weights())
+            self._diverged(epoch, f"loss is {logs['loss']}")
+        weights = self._averaged_weights()
+        if not all(np.isfinite(one).all() for one in weights):
+            self._diverged(epoch, "weights are not finite")
+        self.scored_model.set_weights(weights)
         for images in self.calibration:
             self.scored_model(images, training=True)
         metrics = self.score()
         logs["val_dice"] = metrics["subject"]["mean_dice"]
         logs["val_iou"] = metrics["pooled"]["iou"]
         logs["val_bce"] = metrics["pooled"]["bce"]
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         value = logs[f"val_{self.monitor}"]
         better = self.best is None or (
             value > self.best if self.monitor == "dice" else value < self.best
@@ -74,6 +77,13 @@ class ScoreValidation(keras.callbacks.Callback):
             temporary = self.path.with_name("tmp-" + self.path.name)
             self.scored_model.save(temporary)
             os.replace(temporary, self.path)
+
+    def _diverged(self, epoch: int, what: str):
+        kept = f"; {self.path} holds the best epoch before it" if self.best is not None else ""
+        raise InputError(
+            f"epoch {epoch + 1}: the {what}, expected finite ones as with a lower --learning-rate "
+            f"or --precision float32{kept}"
+        )
 
     def _averaged_weights(self):
         variables = self.model.trainable_variables
@@ -98,6 +108,7 @@ class SaveState(keras.callbacks.Callback):
         folder: Folder of the state.
         history: The `history.csv` to write.
         keep: Attributes to carry over, by callback.
+        models: Models whose random layers go on where they were, which weights do not tell.
     """
 
     def __init__(
@@ -105,14 +116,17 @@ class SaveState(keras.callbacks.Callback):
         folder: str | Path,
         history: str | Path,
         keep: dict[keras.callbacks.Callback, tuple[str, ...]],
+        models: Sequence[keras.Model],
     ):
         super().__init__()
+        self.seeds = [v for model in models for v in model.variables if "seed_gen" in v.path]
         self.folder = Path(folder)
         self.history = Path(history)
         self.keep = keep
         path = self.folder / STATE
-        empty: dict[str, Any] = {"rows": [], "callbacks": []}
-        self.state = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
+        self.state: dict[str, Any] = {"rows": [], "callbacks": [], "seeds": []}
+        if path.is_file():
+            self.state = json.loads(path.read_text(encoding="utf-8"))
 
     @property
     def rows(self) -> list[dict[str, float]]:
@@ -124,11 +138,13 @@ class SaveState(keras.callbacks.Callback):
         waits = [values["wait"] for values in self.state["callbacks"] if "stopped_epoch" in values]
         return patience > 0 and any(wait >= patience for wait in waits)
 
-    def restore_weights(self, model: keras.Model) -> None:
-        """Gives a compiled model the weights and the optimiser state of the last epoch saved."""
+    def restore(self, model: keras.Model) -> None:
+        """Gives a compiled model weights, optimiser and seeds of the last epoch saved."""
         if self.rows:
             model.optimizer.build(model.trainable_variables)
             model.load_weights(self.folder / WEIGHTS.format(len(self.rows)))
+        for variable, value in zip(self.seeds, self.state["seeds"], strict=False):
+            variable.assign(value)
 
     def on_train_begin(self, logs=None):
         for callback, values in zip(self.keep, self.state["callbacks"], strict=False):
@@ -145,26 +161,24 @@ class SaveState(keras.callbacks.Callback):
             {name: getattr(callback, name) for name in names}
             for callback, names in self.keep.items()
         ]
-        temporary = self.folder / (STATE + ".tmp")
-        temporary.write_text(json.dumps(self.state, default=float), encoding="utf-8")
-        os.replace(temporary, self.folder / STATE)
+        self.state["seeds"] = [variable.numpy().tolist() for variable in self.seeds]
+        write_text(self.folder / STATE, json.dumps(self.state, default=float))
         for old in self.folder.glob(WEIGHTS.format("*")):
             if old != weights:
                 old.unlink()
 
 
 def write_history(rows: list[dict[str, float]], path: str | Path) -> None:
-    """Writes one row an epoch as CSV, through a temporary name."""
-    temporary = Path(f"{path}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
+    """Writes one row an epoch as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 class LogEpochs(keras.callbacks.Callback):
-    """Writes a line an epoch: figures, time taken and time left.
+    """Logs when the first step was done, and a line an epoch: figures, time taken and time left.
 
     Args:
         epochs: Number of the last epoch.
@@ -176,12 +190,19 @@ class LogEpochs(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.started = time.monotonic()
-        self.first = None
+        self.done = 0
+        self.stepped = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.stepped:
+            self.stepped = True
+            since_start = time.time() - psutil.Process().create_time()
+            logger.info("first training step %.1f s after the start", since_start)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.first = epoch if self.first is None else self.first
+        self.done += 1
         spent = time.monotonic() - self.started
-        left = spent / (epoch + 1 - self.first) * (self.epochs - epoch - 1)
+        left = spent / self.done * (self.epochs - epoch - 1)
         logger.info(
             "epoch %d/%d  loss %.4f  val_dice %.4f  val_iou %.4f  %s spent, %s left",
             *(epoch + 1, self.epochs, logs["loss"], logs["val_dice"], logs["val_iou"]),

@@ -60,7 +60,7 @@ def fit_fold(
     compile_model(scored, options, steps)
 
     def stream(start: int):
-        return make_dataset(
+        data = make_dataset(
             cache,
             train,
             options.batch_size,
@@ -70,6 +70,8 @@ def fit_fold(
             tumor_sampling=config.data.tumor_sampling,
             start=start,
         )
+        # Without the edge detector there is no output that its target could go to.
+        return data.map(lambda image, masks: (image, {k: masks[k] for k in model.output_names}))
 
     calibration = stream(0).take(CALIBRATION).map(lambda image, _: image)
     predictor = Predictor([scored])
@@ -91,8 +93,8 @@ def fit_fold(
         adaptive.append(keras.callbacks.EarlyStopping(patience=options.patience, **monitor))
         keep[adaptive[-1]] = ("best", "wait", "stopped_epoch")
 
-    state = SaveState(folder / "resume", folder / "history.csv", keep)
-    state.restore_weights(model)
+    state = SaveState(folder / "resume", folder / "history.csv", keep, [model, scored])
+    state.restore(model)
     done = len(state.rows)
     if done >= options.epochs or state.stopped_early(options.patience):
         return scorer.path
@@ -101,7 +103,7 @@ def fit_fold(
         initial_epoch=done,
         epochs=options.epochs,
         steps_per_epoch=steps,
-        verbose=1 if sys.stderr.isatty() else 0,  # a bar for each epoch, with its time left
+        verbose=1 if sys.stdout.isatty() else 0,  # a bar for each epoch, with its time left
         callbacks=[
             scorer,  # first: the others read its figures
             *adaptive,

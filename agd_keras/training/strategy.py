@@ -1,11 +1,14 @@
 """Which device and precision the network is trained with."""
 
+import os
 import platform
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import keras
+import psutil
 
 
 def resolve_precision(precision: str) -> str:
@@ -54,23 +57,24 @@ def describe_environment(precision: str) -> dict[str, Any]:
     Returns:
         Versions, git commit if there is one, device, cores and memory, ready for JSON.
     """
-    from importlib.metadata import version
-
-    import psutil
-
     packages = ("agd_keras", "keras", "tensorflow", "numpy", "scikit-learn", "pillow")
     return {
-        "packages": {name: _version(version, name) for name in packages},
+        "packages": {name: _version(name) for name in packages},
         "python": platform.python_version(),
         "backend": keras.backend.backend(),
         "platform": platform.platform(),
         "commit": _commit(),
         "device": "gpu" if _has_gpu() else "cpu",
         "processor": _processor(),
-        "cores": len(psutil.Process().cpu_affinity() or []) or psutil.cpu_count(),
+        "cores": _cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "precision": precision,
     }
+
+
+def _cores() -> int:
+    process = psutil.Process()  # has no affinity on macOS
+    return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else os.cpu_count() or 1
 
 
 def _has_gpu() -> bool:
@@ -97,18 +101,24 @@ def _cpuinfo(key: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
-def _version(version, name: str) -> str | None:
+def _version(name: str) -> str | None:
     try:
         return version(name)
-    except ModuleNotFoundError:  # importlib's PackageNotFoundError is one
+    except PackageNotFoundError:
         return None
 
 
 def _commit() -> str | None:
     """The commit of the source tree that this package runs from, `-dirty` if it was changed."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        # Fails where the package is installed inside a repository of something else.
+        _run([*git, "ls-files", "--error-unmatch", Path(__file__).name])
+        return _run([*git, "describe", "--always", "--dirty"])
     except (OSError, subprocess.SubprocessError):
         return None
-    return result.stdout.strip() or None
+
+
+def _run(command: list[str]) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    return result.stdout.strip()

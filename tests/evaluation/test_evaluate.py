@@ -155,6 +155,12 @@ def test_order_of_slices_does_not_matter(dataset, metrics, shifted):
     assert again == metrics
 
 
+def test_any_iterable_of_slices_will_do(dataset, metrics, shifted):
+    again = evaluate(shifted, iter(dataset), protocol=metrics["protocol"], among=iter(dataset))
+    assert again == metrics
+    assert evaluate(shifted, iter(dataset), protocol=metrics["protocol"]) == metrics
+
+
 def test_slices_are_stacked_in_numeric_order(dataset, truths):
     _, masks = read_patient([item for item in dataset if item.patient == "a"])
     np.testing.assert_array_equal(masks, [truths[0, index] for index in range(1, 13)])

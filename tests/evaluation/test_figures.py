@@ -11,11 +11,12 @@ from agd_keras.evaluation import calibration, figures, pictures
 from agd_keras.evaluation.evaluate import evaluate
 
 HISTORY = {
-    "epoch": [0.0, 1.0, 2.0],
+    "epoch": [1.0, 2.0, 3.0],
     "learning_rate": [1e-3, 5e-4, 1e-4],
     "loss": [0.9, 0.5, 0.4],
     "val_loss": [0.8, 0.6, 0.7],
     "val_dice": [0.4, 0.8, 0.7],
+    "val_bce": [0.3, 0.2, 0.1],
     "seconds": [9.0, 8.0, 8.0],
 }
 
@@ -72,24 +73,31 @@ def test_reliability_diagram_holds_the_curve(metrics):
 def test_training_curves_have_a_panel_for_each_unit():
     figure = figures.training_curves(HISTORY)
     panels = {axes.get_ylabel(): axes for axes in figure.axes}
-    assert list(panels) == ["loss", "score (0 to 1)", "learning rate"]
+    assert list(panels) == ["loss", "score (0 to 1)", "cross-entropy", "learning rate"]
     drawn = {line.get_label(): line for axes in figure.axes for line in axes.lines}
     for name in set(HISTORY) - {"epoch", "seconds"}:
         np.testing.assert_array_equal(drawn[name].get_xdata(), [1, 2, 3])
         np.testing.assert_array_equal(drawn[name].get_ydata(), HISTORY[name])
     assert "seconds" not in drawn
     assert panels["score (0 to 1)"].get_title() == "best val_dice: 0.800 at 2"
+    assert panels["cross-entropy"].get_title() == "best val_bce: 0.100 at 3"
 
 
-@pytest.mark.parametrize("history", [{}, {"epoch": [0.0], "val_dice": [float("nan")]}])
+def test_training_curves_count_epochs_from_one():
+    (loss,) = figures.training_curves({"loss": [0.9, 0.5]}).axes[0].lines
+    np.testing.assert_array_equal(loss.get_xdata(), [1, 2])
+
+
+@pytest.mark.parametrize("history", [{}, {"epoch": [1.0], "val_dice": [float("nan")]}])
 def test_training_curves_of_nearly_nothing(history):
     FigureCanvasAgg(figures.training_curves(history)).draw()
 
 
 def test_history_reads_what_keras_writes(tmp_path):
     path = tmp_path / "history.csv"
-    path.write_text("epoch,loss,val_dice\n0,0.5,\n1,0.25,0.75\n")
+    path.write_text("epoch,loss,val_dice\n1,0.5,\n2,0.25,0.75\n")
     history = figures.read_history(path)
+    assert history["epoch"] == [1, 2]
     assert history["loss"] == [0.5, 0.25]
     assert np.isnan(history["val_dice"][0])
     assert history["val_dice"][1] == 0.75
@@ -112,6 +120,7 @@ def test_empty_history(tmp_path):
 
 def test_cases_are_best_and_worst_at_their_largest_slice(dataset, metrics, shifted):
     chosen = pictures.pick_cases(shifted, dataset, metrics)
+    assert [case.rank for case in chosen] == ["best", "median"]
     assert [case.title.split(":")[0] for case in chosen] == ["Best", "Median"]
     assert "a, slice 6" in chosen[0].title
     assert "b, slice 2" in chosen[1].title
@@ -131,7 +140,8 @@ def test_outlines_lie_on_the_border_of_the_mask():
     truth = np.zeros((20, 30), dtype=bool)
     truth[0:6, 10:20] = True  # meets the upper border of the picture
     blank = np.zeros_like(truth)
-    figure = pictures.overlay(np.zeros((20, 30, 3), np.uint8), truth, blank, "one")
+    case = pictures.Case("one", np.zeros((20, 30, 3), np.uint8), truth, blank)
+    figure = pictures.cases([case])
     plain, outlined = figure.axes
     assert plain.get_title() == "one"
     (contour,) = outlined.collections  # an empty prediction has no outline

@@ -12,15 +12,18 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from agd_keras.errors import InputError
 from agd_keras.evaluation import figures, pictures
 from agd_keras.evaluation.anchors import always_empty
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.report import (
+    read_sums,
     summary_table,
     write_metrics,
     write_model_card,
     write_report,
 )
+from agd_keras.evaluation.subjects import summarize
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 GROUPS = ("pooled", "subject", "slice", "calibration")
@@ -64,9 +67,11 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def page(tmp_path, metrics):
-    drawn = {"dice": figures.dice_per_patient(metrics)}
-    history = {"epoch": [0.0, 1.0], "loss": [0.5, 0.4], "val_dice": [0.1, 0.2]}
-    path = write_report(tmp_path / "run", metrics, drawn, history, title="A <b>bold</b> & title")
+    drawn = {
+        "dice": figures.dice_per_patient(metrics),
+        "reliability": figures.reliability_diagram(metrics),
+    }
+    path = write_report(tmp_path / "run", metrics, drawn, title="A <b>bold</b> & title")
     assert path == tmp_path / "run" / "report.html"
     return Page(path.read_text(encoding="utf-8"))
 
@@ -126,6 +131,31 @@ def test_record_wise_figures_carry_a_warning(tmp_path, metrics, page):
     assert "slices of one patient stand on both sides" in Page(text).text
     card = write_model_card(tmp_path / "MODEL_CARD.md", record, "m", "d", "l").read_text()
     assert "slices of one patient stand on both sides" in card
+    assert "stand on both sides" in summary_table(record).caption
+    record["protocol"]["patients_seen_in_training"] = 0
+    text = write_report(tmp_path, record, {}).read_text(encoding="utf-8")
+    assert "stand on both sides" not in Page(text).text
+    assert summary_table(record).caption is None
+
+
+@pytest.mark.parametrize("split", ["subject", "record"])
+def test_patients_seen_in_training_carry_a_warning(tmp_path, metrics, split):
+    sentence = "2 of 3 patients were trained or validated on: the figures flatter."
+    protocol = metrics["protocol"] | {"split": split, "patients_seen_in_training": 2}
+    seen = {**metrics, "protocol": protocol}
+    page = Page(write_report(tmp_path, seen, {}).read_text(encoding="utf-8"))
+    card = write_model_card(tmp_path / "MODEL_CARD.md", seen, "m", "d", "l").read_text()
+    caption = summary_table(seen).caption
+    assert dict(page.tables["protocol"])["patients seen in training"] == "2"
+    for text in (page.text, card, caption):
+        assert sentence in text
+        assert ("stand on both sides" in text) == (split == "record")
+
+
+@pytest.mark.parametrize("seen", [0, None])
+def test_no_warning_without_patients_seen(metrics, seen):
+    protocol = metrics["protocol"] | {"patients_seen_in_training": seen}
+    assert summary_table({**metrics, "protocol": protocol}).caption is None
 
 
 def test_report_of_real_size_is_small(tmp_path, metrics):
@@ -159,16 +189,45 @@ def test_always_empty_equals_an_evaluation(dataset, make_predictor, metrics):
 
 def test_metrics_come_back_exactly(tmp_path, metrics):
     path = write_metrics(metrics, tmp_path / "new" / "metrics.json")
-    assert json.loads(path.read_text()) == metrics
+    stored = json.loads(path.read_text())
+    subjects = stored.pop("subjects")
+    assert stored == {key: value for key, value in metrics.items() if key != "subjects"}
+    keys = {"dice", "iou", "hd95", "nsd", "voxels_true", "voxels_pred"}
+    assert subjects.keys() == metrics["subjects"].keys()
+    for patient, entry in subjects.items():
+        assert entry.keys() == keys
+        assert entry.items() <= metrics["subjects"][patient].items()
+
+
+def test_sums_of_folds_pool_to_the_whole(tmp_path, dataset, metrics, shifted):
+    for names in ("ac", "b"):
+        part = evaluate(shifted, [item for item in dataset if item.patient in names])
+        write_metrics(part, tmp_path / names / "metrics.json")
+    entries = {
+        **read_sums(tmp_path / "ac" / "sums.json"),
+        **read_sums(tmp_path / "b" / "sums.json"),
+    }
+    whole = summarize({name: entries[name] for name in sorted(entries)})
+    assert whole == {group: metrics[group] for group in GROUPS}
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"a": 1}'])
+def test_sums_that_are_none(tmp_path, content):
+    path = tmp_path / "sums.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=r"sums\.json: expected a sums\.json"):
+        read_sums(path)
 
 
 def test_failed_write_leaves_the_old_file(tmp_path, metrics):
     path = write_metrics(metrics, tmp_path / "metrics.json")
-    before = path.read_bytes()
+    sums = path.with_name("sums.json")
+    before = path.read_bytes(), sums.read_bytes()
     with pytest.raises(ValueError, match="JSON compliant"):
         write_metrics({**metrics, "threshold": float("nan")}, path)
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["metrics.json"]
+    assert (path.read_bytes(), sums.read_bytes()) == before
+    assert sorted(os.listdir(tmp_path)) == ["metrics.json", "sums.json"]
 
 
 def test_interrupted_write_leaves_nothing(tmp_path, metrics, monkeypatch):

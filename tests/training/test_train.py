@@ -22,7 +22,7 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.inference.predictor import load_predictor
 from agd_keras.training import fit_fold as fit_fold_module
-from agd_keras.training.train import train
+from agd_keras.training.train import resolve, train
 
 TINY = {
     "data": {"image_size": 32, "folds": 3, "portions": 6},
@@ -51,15 +51,17 @@ def rows(folder):
 
 def test_run_folder_holds_what_is_promised(finished):
     out, config, metrics = finished
-    assert make_config(load_config(out / "config.yaml")) == config
+    assert make_config(load_config(out / "config.yaml")) == resolve(config)
     fold = out / "fold-0"
-    assert json.loads((fold / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    written = json.loads((fold / "metrics.json").read_text())
+    for group in ("protocol", "threshold", "pooled", "subject", "slice", "calibration"):
+        assert written[group] == metrics[group]
     assert len(rows(fold)) == 2
     assert (fold / "report.html").is_file()
     assert {path.stem for path in (fold / "figures").glob("*.png")} >= {"cases", "training"}
     assert list((fold / "logs").rglob("events*"))
     assert "Not a medical device" in (out / "MODEL_CARD.md").read_text()
-    environment = json.loads((out / "environment.json").read_text())
+    (environment,) = json.loads((out / "environment.json").read_text())
     assert environment["packages"]["keras"] == keras.__version__
     assert environment["precision"] == "float32"
     assert metrics["protocol"]["data_fingerprint"] == environment["data_fingerprint"]
@@ -117,21 +119,50 @@ def test_existing_folder_is_refused_replaced_or_gone_on_with(finished, small_pha
     with pytest.raises(InputError, match="--resume or --overwrite"):
         train(config, out)
     other = tiny(small_phantom, training={"seed": 1})
-    with pytest.raises(InputError, match="--resume expected the config"):
+    with pytest.raises(InputError, match=r"not other training.seed"):
         train(other, out, resume=True)
     assert train(config, out, resume=True)["subjects"] == metrics["subjects"]  # nothing left to do
     assert (out / "fold-0" / "model.keras").stat().st_mtime_ns == before
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(InputError, match="holds no run"):
-        train(config, tmp_path / "mine", overwrite=True)
-    assert (tmp_path / "mine" / "thesis.txt").exists()
+    assert len(json.loads((out / "environment.json").read_text())) == 2  # starts
+    with pytest.raises(InputError, match="--resume expected a run folder"):
+        train(config, tmp_path / "none", resume=True)
 
 
-def test_interrupted_and_resumed_is_bit_identical(small_phantom, tmp_path, monkeypatch):
-    config = tiny(
-        small_phantom, training={"epochs": 4, "schedule": "plateau", "patience": 3, "loss": "dice"}
-    )
+def test_what_is_not_a_run_is_never_replaced(small_phantom, tmp_path):
+    config = tiny(small_phantom)
+    for name in ("thesis.txt", "config.yaml"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="something else than a run"):
+        train(config, tmp_path, overwrite=True)
+    with pytest.raises(InputError, match="something else than a run"):
+        train(config, tmp_path / "thesis.txt", overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_overwrite_replaces_a_run(small_phantom, tmp_path):
+    config = tiny(small_phantom, training={"epochs": 1})
+    train(config, tmp_path / "run")
+    marked = tmp_path / "run" / "fold-0" / "mine"
+    marked.touch()
+    train(config, tmp_path / "run", overwrite=True)
+    assert not marked.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+RECIPES = {
+    "average": {"training": {"epochs": 4}},
+    # Too slow to get better: the rate is halved in epoch 6, and resumed with its own counter.
+    "plateau": {
+        "training": {"epochs": 9, "schedule": "plateau", "learning_rate": 1e-9, "patience": 9}
+    },
+    "dropout": {"model": {"dropout": 0.3}, "training": {"epochs": 3, "optimizer": "adam"}},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_interrupted_and_resumed_is_bit_identical(recipe, small_phantom, tmp_path, monkeypatch):
+    config = tiny(small_phantom, **RECIPES[recipe])
+    stop_after = (config.training.epochs - 2) * 6 + 3  # steps: in the last epoch but one
     train(config, tmp_path / "whole")
 
     class StopError(Exception):
@@ -139,7 +170,7 @@ def test_interrupted_and_resumed_is_bit_identical(small_phantom, tmp_path, monke
 
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if self.model.optimizer.iterations.numpy() == 2 * 6 + 3:  # in the third epoch
+            if self.model.optimizer.iterations.numpy() == stop_after:
                 raise StopError
 
     original = fit_fold_module.fit_fold
@@ -155,6 +186,8 @@ def test_interrupted_and_resumed_is_bit_identical(small_phantom, tmp_path, monke
 
     first, second = (tmp_path / name / "fold-0" for name in ("whole", "parts"))
     assert rows(first) == rows(second)
+    if recipe == "plateau":
+        assert float(rows(first)[-1]["learning_rate"]) == pytest.approx(5e-10)
     weights = [keras.saving.load_model(f / "model.keras").get_weights() for f in (first, second)]
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -181,6 +214,18 @@ def test_killed_in_the_middle_of_an_epoch(small_phantom, tmp_path):
     assert len(after) == 6
     assert after[: len(before)] == before
     assert (out / "fold-0" / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("option", ["edge", "attention"])
+def test_ablations_train(option, small_phantom, tmp_path):
+    config = tiny(small_phantom, model={option: False}, training={"epochs": 1})
+    assert train(config, tmp_path / "run")["subjects"]
+
+
+def test_diverged_training_says_so(small_phantom, tmp_path):
+    config = tiny(small_phantom, training={"learning_rate": 1e30, "clip_norm": 0.0})
+    with pytest.raises(InputError, match=r"epoch 1: the .* expected finite ones"):
+        train(config, tmp_path / "run")
 
 
 def test_record_wise_split_sees_whole_patients(small_phantom, tmp_path):
