@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow lint setup benchmark clean
+.PHONY: train test test-slow test-backends lint setup benchmark clean
 
 train: setup
 	$(BIN)/agd-train --out runs/phantom --overwrite
@@ -18,6 +18,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test-backends:
+	bash tests/backends/run.sh
 
 benchmark: setup
 	$(BIN)/python benchmarks/pipeline.py

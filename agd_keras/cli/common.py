@@ -54,7 +54,7 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
 
 def load_tensorflow() -> None:
     """Imports TensorFlow without the lines that its C++ libraries write while they load."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Python raises what matters
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

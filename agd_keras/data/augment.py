@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from agd_keras.data.formats import FLAIR
 from agd_keras.data.preprocess import CLIP
 from agd_keras.data.recipes import Recipe
-
-FLAIR = 1  # its channel, between pre-contrast and post-contrast
 
 
 def augment(

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from agd_keras.errors import InputError
 
 SUFFIXES = (".tif", ".tiff", ".png")
+FLAIR = 1  # its channel, between pre-contrast and post-contrast
 
 # Python's warning filters belong to the whole process; readers in other threads wait their turn.
 _WARNINGS = threading.Lock()

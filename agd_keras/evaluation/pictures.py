@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from agd_keras.data.formats import FLAIR
 from agd_keras.data.slices import Slice
 from agd_keras.evaluation.evaluate import (
     Predict,
@@ -19,7 +20,6 @@ from agd_keras.evaluation.evaluate import (
 
 # Colours of Okabe and Ito (https://jfly.uni-koeln.de/color/): told apart with any colour vision.
 TRUTH, PREDICTION = "#56B4E9", "#E69F00"
-FLAIR = 1
 RANKS = ("best", "median", "worst")
 
 

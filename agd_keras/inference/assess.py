@@ -45,7 +45,7 @@ def assess(
         progress: Called as `progress(done, total)`, in patients.
 
     Returns:
-        The metrics as `evaluate` makes them: those in `metrics.json`, with the sums of each patient.
+        The metrics, as `evaluate` returns them; `metrics.json` leaves out the sums of patients.
 
     Raises:
         InputError: There is no slice, one has no mask, sizes do not fit, or the history is none.

@@ -44,9 +44,20 @@ class Predictor:
         Returns:
             Float32 array of shape `(slices, height, width)`, values 0 to 1.
         """
-        prepared = prepare_patient(images, self.image_size)
-        shape = images.shape[1:3]
-        probabilities = np.empty(images.shape[:3], np.float32)
+        return self.predict_prepared(prepare_patient(images, self.image_size), images.shape[1:3])
+
+    def predict_prepared(self, prepared: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Predicts slices that are network input already.
+
+        Args:
+            prepared: Float32 array of shape `(slices, image_size, image_size, 3)`, normalised over
+                the whole patient, as `prepare_patient` makes it or a `Cache` holds it.
+            shape: Height and width of the original slices in pixels.
+
+        Returns:
+            Float32 array of shape `(slices, *shape)`, values 0 to 1.
+        """
+        probabilities = np.empty((len(prepared), *shape), np.float32)
         for start in range(0, len(prepared), self.batch_size):
             batch = prepared[start : start + self.batch_size]
             masks = [model.predict_on_batch(batch)["mask"][..., 0] for model in self.models]

@@ -3,14 +3,18 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 
 from agd_keras.config import ModelConfig, RunConfig, TrainingConfig
 from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset
+from agd_keras.data.formats import read_mask
 from agd_keras.data.slices import Slice
-from agd_keras.evaluation.evaluate import evaluate
+from agd_keras.evaluation.evaluate import by_patient
+from agd_keras.evaluation.subjects import score_patient, summarize
 from agd_keras.inference.predictor import Predictor
 from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.metrics import Dice
@@ -40,12 +44,15 @@ def fit_fold(
         config: Options of the run.
         cache: The prepared data, see `build_cache`.
         train: Slices to train on.
-        validation: Slices of whole patients to pick the best epoch by.
+        validation: Slices to pick the best epoch by.
         folder: Where `model.keras`, `history.csv`, `logs/` and `resume/` go.
         callbacks: Further Keras callbacks.
 
     Returns:
         The path of `model.keras`: the float32 network, compiled, with the best weights.
+
+    Raises:
+        InputError: The training diverged.
     """
     options = config.training
     folder = Path(folder)
@@ -77,7 +84,7 @@ def fit_fold(
     predictor = Predictor([scored])
     scorer = ScoreValidation(
         scored,
-        lambda: evaluate(predictor.predict_patient, validation, surface=False),
+        lambda: score_cached(predictor, cache, validation),
         folder / "model.keras",
         options.monitor,
         calibration if options.ema else (),
@@ -115,6 +122,29 @@ def fit_fold(
         ],
     )
     return scorer.path
+
+
+def score_cached(predictor: Predictor, cache: Cache, slices: Sequence[Slice]) -> dict[str, Any]:
+    """Scores slices by the one measure, from what the cache holds of them.
+
+    Nothing is decoded or normalised again at each epoch, and in a record-wise split the slices keep
+    the normalisation over their whole patient.
+
+    Args:
+        predictor: What predicts.
+        cache: The prepared data.
+        slices: Slices to score, of whole patients or not.
+
+    Returns:
+        The groups of `summarize`; surface distances, which take long, are None.
+    """
+    subjects = {}
+    for patient, stack in by_patient(slices).items():
+        prepared = np.stack([cache.read(one)[0] for one in stack])
+        truth = np.stack([read_mask(one.mask) for one in stack if one.mask])
+        probability = predictor.predict_prepared(prepared, truth.shape[1:])
+        subjects[patient] = score_patient(truth, probability, surface=False)
+    return summarize(subjects)
 
 
 def build_model(model: ModelConfig, image_size: int, precision: str = "float32") -> keras.Model:

@@ -82,7 +82,8 @@ def test_kept_model_gives_the_best_figure_of_the_history(finished):
     validation = select(slices, fold.validation, "subject")
     predict = load_predictor(out / "fold-0" / "model.keras").predict_patient
     dice = evaluate(predict, validation, surface=False)["subject"]["mean_dice"]
-    assert dice == pytest.approx(max(float(row["val_dice"]) for row in rows(out / "fold-0")))
+    best = max(float(row["val_dice"]) for row in rows(out / "fold-0"))
+    assert dice == pytest.approx(best, abs=2e-3)  # the cache rounds its images to float16
 
 
 def test_kept_model_is_compiled_float32_and_reloads_in_a_fresh_process(finished):
