@@ -76,7 +76,7 @@ class ModelConfig(_Section):
 class TrainingConfig(_Section):
     """How the network is trained."""
 
-    epochs: int = Field(30, ge=1, description="passes over as many slices as the training set has")
+    epochs: int = Field(60, ge=1, description="passes over as many slices as the training set has")
     batch_size: int = Field(16, ge=1, description="slices in a batch")
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
@@ -86,7 +86,7 @@ class TrainingConfig(_Section):
     warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear rise, with cosine")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of adamw")
     clip_norm: float = Field(1.0, ge=0, description="largest norm of the gradient, 0 for any")
-    ema: float = Field(0.99, ge=0, lt=1, description="momentum of the weights' average, 0 for none")
+    ema: float = Field(0.0, ge=0, lt=1, description="momentum of the weights' average, 0 for none")
     loss: Literal[
         "cross_entropy", "focal", "dice", "focal_dice", "focal_tversky", "cross_entropy_dice"
     ] = Field("cross_entropy_dice", description="loss of the mask")

@@ -128,12 +128,15 @@ def test_an_interrupted_build_leaves_nothing(data, root):
 
 
 def test_leftovers_of_a_killed_build_are_swept(data, root):
-    old, new = root / "feed.tmp-1", root / "feed.tmp-2"
-    for left in (old, new):
+    old, new, foreign = (
+        root / name for name in (f"{15:016x}.tmp-1", f"{15:016x}.tmp-2", "my.tmp-1")
+    )
+    for left in (old, new, foreign):
         left.mkdir(parents=True)
     os.utime(old, (0, 0))
+    os.utime(foreign, (0, 0))
     build_cache(find_slices(data), 16, root)
-    assert not old.exists() and new.exists()
+    assert not old.exists() and new.exists() and foreign.exists()
 
 
 def test_the_slower_of_two_builders_takes_the_other_one_s(data, root):
