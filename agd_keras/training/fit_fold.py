@@ -80,14 +80,14 @@ def fit_fold(
         # Without the edge detector there is no output that its target could go to.
         return data.map(lambda image, masks: (image, {k: masks[k] for k in model.output_names}))
 
-    calibration = stream(0).take(CALIBRATION).map(lambda image, _: image)
+    calibration = stream(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
     predictor = Predictor([scored])
     scorer = ScoreValidation(
         scored,
         lambda: score_cached(predictor, cache, validation),
         folder / "model.keras",
         options.monitor,
-        calibration if options.ema else (),
+        calibration,
     )
     keep: dict[keras.callbacks.Callback, tuple[str, ...]] = {scorer: ("best",)}
     mode = {"dice": "max", "bce": "min"}[options.monitor]
