@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 from agd_keras.data.formats import read_image, read_mask
 from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
 from agd_keras.data.root import cache_root
-from agd_keras.data.slices import Slice, check_slices, problems_error
+from agd_keras.data.slices import Slice, check_slices, data_fingerprint, problems_error
 from agd_keras.errors import InputError
 
 CACHE_VERSION = 1
@@ -37,16 +37,16 @@ class Cache:
     Args:
         folder: Where the files lie.
         image_size: Side of images and masks in pixels.
-        fingerprint: Hexadecimal key of the data and settings.
+        fingerprint: Hexadecimal key of these files and settings.
         areas: Tumour area by slice name, in pixels of the original mask.
-        shapes: Original `(height, width)` by patient, in pixels.
+        data_fingerprint: Key of the data alone, the same for every copy, see `slices`.
     """
 
     folder: Path
     image_size: int
     fingerprint: str
     areas: dict[str, int]
-    shapes: dict[str, tuple[int, int]]
+    data_fingerprint: str
 
     @property
     def image_bytes(self) -> int:
@@ -120,7 +120,7 @@ def build_cache(
         work = root / f"{fingerprint}.tmp-{uuid.uuid4().hex[:8]}"
         work.mkdir()
         try:
-            cache = Cache(work, image_size, fingerprint, {}, {})
+            cache = Cache(work, image_size, fingerprint, {}, data_fingerprint(slices))
             _fill(cache, slices, progress)
             _publish(work, folder)
         finally:
@@ -156,11 +156,10 @@ def _load(folder: Path) -> Cache | None:
     """The cache in a folder, or None if it is not there in full."""
     try:
         index = json.loads((folder / "index.json").read_text())
-        shapes = {patient: tuple(shape) for patient, shape in index["shapes"].items()}
-        cache = Cache(folder, index["image_size"], folder.name, index["areas"], shapes)
+        cache = Cache(folder, **index)
         size = cache.image_bytes + cache.image_size**2
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, TypeError):
         return None
     return cache if all(sizes.get(f"{name}.raw") == size for name in cache.areas) else None
 
@@ -168,7 +167,6 @@ def _load(folder: Path) -> Cache | None:
 def _fill(cache: Cache, slices: Sequence[Slice], progress: Progress | None) -> None:
     def prepare(patient: list[Slice]) -> int:
         originals = np.stack([read_image(slice_.image) for slice_ in patient])
-        cache.shapes[patient[0].patient] = originals.shape[1:3]
         images = prepare_patient(originals, cache.image_size)
         for slice_, image in zip(patient, images, strict=True):
             mask = read_mask(_mask_path(slice_))
@@ -185,7 +183,7 @@ def _fill(cache: Cache, slices: Sequence[Slice], progress: Progress | None) -> N
             done += count
             if progress:
                 progress(done, len(slices))
-    index = {"image_size": cache.image_size, "areas": cache.areas, "shapes": cache.shapes}
+    index = {field.name: getattr(cache, field.name) for field in fields(cache)[1:]}
     (cache.folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))
 
 

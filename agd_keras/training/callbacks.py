@@ -139,9 +139,8 @@ class SaveState(keras.callbacks.Callback):
         return patience > 0 and any(wait >= patience for wait in waits)
 
     def restore(self, model: keras.Model) -> None:
-        """Gives a compiled model weights, optimiser and seeds of the last epoch saved."""
+        """Gives a compiled model, its optimiser built, the state of the last epoch saved."""
         if self.rows:
-            model.optimizer.build(model.trainable_variables)
             model.load_weights(self.folder / WEIGHTS.format(len(self.rows)))
         for variable, value in zip(self.seeds, self.state["seeds"], strict=False):
             variable.assign(value)

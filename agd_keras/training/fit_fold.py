@@ -63,6 +63,8 @@ def fit_fold(
     precision = resolve_precision(options.precision)
     model = build_model(config.model, config.data.image_size, precision)
     compile_model(model, options, steps)
+    # Before `fit`, which would trace the whole step twice to make the optimiser's variables.
+    model.optimizer.build(model.trainable_variables)
     scored = build_model(config.model, config.data.image_size, "float32")
     compile_model(scored, options, steps)
 

@@ -14,7 +14,7 @@ from agd_keras.config import RunConfig, differences, load_config, make_config, s
 from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import Fold, load_folds, make_folds, save_folds, select
-from agd_keras.data.slices import Slice, data_fingerprint
+from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
 
@@ -104,8 +104,7 @@ def train_fold(
             for name, part in parts.items()
         ),
     )
-    fingerprint = data_fingerprint(slices)
-    record_environment(out / "environment.json", config, fingerprint)
+    record_environment(out / "environment.json", config, cache.data_fingerprint)
 
     folder = out / f"fold-{fold.index}"
     model = fit_fold(config, cache, parts["train"], parts["validation"], folder)
@@ -116,7 +115,7 @@ def train_fold(
         "augmentation": config.data.augment,
         "seed": config.training.seed,
         "model": config.preset,
-        "data_fingerprint": fingerprint,
+        "data_fingerprint": cache.data_fingerprint,
     }
     logger.info("scoring the test patients")
     predictor = load_predictor(model)
