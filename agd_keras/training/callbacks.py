@@ -31,7 +31,7 @@ class ScoreValidation(keras.callbacks.Callback):
 
     Args:
         model: Compiled float32 copy of the network that is trained.
-        score: Function of no arguments that scores the copy: the metrics of `evaluate`.
+        score: Function of no arguments that scores the copy: what `summarize` returns.
         path: Where the best model goes, a `.keras` file.
         monitor: `"dice"` (mean over patients, higher is better) or `"bce"` (lower is better).
         calibration: Batches of images to measure the batch normalisation's statistics on anew.

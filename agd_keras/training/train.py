@@ -86,7 +86,7 @@ def train_fold(
     Returns:
         The metrics of the fold's test patients.
     """
-    # Here since they take seconds to import: bad data and options are told before.
+    # Here, and not above, so that importing this module needs no Keras.
     from agd_keras.evaluation.report import write_model_card
     from agd_keras.inference.assess import assess
     from agd_keras.inference.predictor import load_predictor
