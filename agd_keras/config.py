@@ -32,7 +32,7 @@ class DataConfig(_Section):
     split: Literal["subject", "record"] = Field(
         "subject", description="what is kept whole: patients (subject) or slices (record)"
     )
-    folds: int = Field(5, ge=2, description="test sets that the data is divided into")
+    folds: int = Field(1, ge=1, description="test sets in turn; 1 for a single test, of one fifth")
     portions: int = Field(10, ge=3, description="equal portions that the folds are made of")
     validation_portions: int = Field(1, ge=1, description="portions for validation in a fold")
     augment: Literal["none", "paper", "strong"] = Field("strong", description="recipe of changes")
@@ -96,6 +96,9 @@ class TrainingConfig(_Section):
     )
     patience: int = Field(0, ge=0, description="epochs without a better figure to stop, 0 for all")
     precision: Precision = Field("auto", description="precision policy")
+    strategy: Literal["auto", "cpu", "gpu", "mirrored", "multiworker", "tpu"] = Field(
+        "auto", description="devices to train on; mirrored: all of this machine"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of split, weights, order and changes")
     deterministic: bool = Field(False, description="same bits in every run, slower")
 

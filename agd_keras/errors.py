@@ -14,3 +14,15 @@ class InputError(ValueError):
     ...
     agd_keras.errors.InputError: --image-size 100: expected a multiple of 16
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to stop.
+
+    Args:
+        signum: Number of the signal: 2 for Ctrl-C, 15 for SIGTERM.
+    """
+
+    def __init__(self, signum: int):
+        super().__init__(f"signal {signum}")
+        self.signum = signum

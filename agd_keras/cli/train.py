@@ -12,15 +12,17 @@ from agd_keras.presets import PRESETS
 FLAGS = {
     "--data": "data.path",
     "--split": "data.split",
+    "--folds": "data.folds",
     "--augment": "data.augment",
     "--image-size": "data.image_size",
     "--epochs": "training.epochs",
     "--batch-size": "training.batch_size",
     "--learning-rate": "training.learning_rate",
     "--precision": "training.precision",
+    "--strategy": "training.strategy",
     "--seed": "training.seed",
 }
-DESCRIPTION = """Train and test an attention-gated network on one split of the patients.
+DESCRIPTION = """Train and test an attention-gated network: one split of the data, or --folds K.
 
 Without any option: the phantom data set and the preset agd_tiny, a few minutes on two CPU cores.
 Options weigh, from least to most: preset, --config, the options below, --set."""
@@ -31,6 +33,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser("agd-train", DESCRIPTION, epilog=common.describe_options())
     parser.add_argument("--preset", metavar="NAME", help=f"one of {', '.join(PRESETS)}")
     common.add_config_options(parser, FLAGS)
+    parser.add_argument(
+        "--one-test",
+        dest="data.folds",
+        action="store_const",
+        const=1,
+        help="one split, no rotation (the default)",
+    )
+    parser.add_argument(
+        "--fold",
+        metavar="I,J",
+        type=_indices,
+        help="train only these folds, from 0; the last to finish, anywhere, pools all",
+    )
     parser.add_argument("--config", metavar="FILE", help="config in YAML, as a run folder has it")
     parser.add_argument(
         "--set",
@@ -69,15 +84,30 @@ def _train(arguments: argparse.Namespace) -> None:
 
     try:
         metrics = train(
-            config, out, arguments.resume, arguments.overwrite, common.progress_bar("preparing")
+            config,
+            out,
+            arguments.resume,
+            arguments.overwrite,
+            arguments.fold,
+            common.progress_bar("preparing"),
         )
     except KeyboardInterrupt:
         if (Path(out) / "config.yaml").exists():
             print(f"to go on: agd-train --out {out} --resume", file=sys.stderr)
         raise
-    common.print_table(summary_table(metrics))
+    if metrics:
+        common.print_table(summary_table(metrics))
     print(common.effort())
-    print(f"run folder: {out}\nreport: {out}/fold-0/report.html")
+    print(f"run folder: {out}")
+    if metrics:
+        print(f"report: {out}/report.html")
+
+
+def _indices(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers, as 0,3") from None
 
 
 if __name__ == "__main__":

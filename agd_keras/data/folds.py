@@ -47,24 +47,25 @@ def _deal(units: list[str], areas: Mapping[str, int], portions: int, seed: int) 
 def make_folds(
     slices: Sequence[Slice],
     areas: Mapping[str, int],
-    folds: int = 5,
+    folds: int = 1,
     split: str = "subject",
     seed: int = 0,
     portions: int = 10,
     validation_portions: int = 1,
 ) -> list[Fold]:
-    """Makes the folds of a cross-validation; every unit is tested in exactly one of them.
+    """Makes the folds of a cross-validation, in which every unit is tested once, or a single test.
 
     Units (patients, or slices) are dealt at random to portions, balanced by tumour area. Fold `i`
     tests the `i`-th run of `portions / folds` portions, validates on those that follow and trains
-    on the rest. The order of `slices` does not matter.
+    on the rest. The order of `slices` does not matter. A single test is of one fifth of the
+    portions: of ten portions, the first of five folds.
 
     Splitting by record puts slices of one patient on both sides, so that its figures flatter.
 
     Args:
         slices: The data set.
         areas: Tumour pixels of each slice, by its name.
-        folds: Number of folds, at least 2.
+        folds: Number of folds; 1 for a single test.
         split: `"subject"` or `"record"`.
         seed: Seed of the deal.
         portions: Multiple of `folds`. With fewer units than portions it falls to the largest
@@ -92,15 +93,15 @@ def make_folds(
     for one in sorted(slices):
         total[_unit(one, split)] += areas[one.name]
     units = sorted(total)
-    if not 2 <= folds <= len(units):
-        raise InputError(f"folds {folds}: expected 2 to {len(units)}, the number of units to split")
+    if not 1 <= folds <= len(units):
+        raise InputError(f"folds {folds}: expected 1 to {len(units)}, the number of units to split")
     if portions < folds or portions % folds:
         raise InputError(f"portions {portions}: expected a multiple of the {folds} folds")
     if validation_portions < 1:
         raise InputError(f"validation portions {validation_portions}: expected at least 1")
     fitting = min(portions, len(units) // folds * folds)
     validating = max(1, validation_portions * fitting // portions)
-    testing = fitting // folds
+    testing = fitting // folds if folds > 1 else max(1, fitting // 5)
     if testing + validating >= fitting:
         raise InputError(
             f"{folds} folds of {fitting} portions, {validating} to validate: "

@@ -52,6 +52,19 @@ def rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     return [(group, name, value) for group in GROUPS for name, value in metrics[group].items()]
 
 
+def fold_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, list[Any], Any, Any]]:
+    """Group, name, values of the folds, mean and deviation of every figure of a cross-validation.
+
+    None for metrics of a single test.
+    """
+    return [
+        (group, name, over["each"], over["mean"], over["std"])
+        for group, named in metrics.get("folds", {}).items()
+        for name, over in named.items()
+        if len(over["each"]) > 1
+    ]
+
+
 def own_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Figures of the evaluated model by the names of the report's columns, with its protocol."""
     protocol, subject = metrics["protocol"], metrics["subject"]

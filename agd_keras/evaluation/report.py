@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from agd_keras.evaluation.anchors import (
     ANCHORS,
     COLUMNS,
     always_empty,
+    fold_rows,
     own_row,
     rows,
     show,
@@ -43,8 +44,14 @@ def summary_table(metrics: Mapping[str, Any]) -> Table:
     table.add_column("group")
     table.add_column("figure")
     table.add_column("value", justify="right")
+    over_folds = {(group, name): (mean, std) for group, name, _, mean, std in fold_rows(metrics)}
+    if over_folds:
+        table.add_column("mean ± std of folds", justify="right")
     for group, name, value in rows(metrics):
-        table.add_row(group, name, show(value))
+        mean_std = over_folds.get((group, name))
+        table.add_row(
+            *(group, name, show(value)), *([" ± ".join(map(show, mean_std))] if mean_std else [])
+        )
     return table
 
 
@@ -115,25 +122,31 @@ def _render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def _png(figure: "Figure") -> str:
+def _png(figure: "Figure | Path") -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    if isinstance(figure, Path):
+        buffer.write(figure.read_bytes())
+    else:
+        figure.savefig(buffer, format="png", dpi=100)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def write_report(
     folder: str | Path,
     metrics: Mapping[str, Any],
-    figures: Mapping[str, "Figure"],
+    figures: "Mapping[str, Figure | Path]",
     title: str = "Evaluation",
+    parts: Sequence[str] = (),
 ) -> Path:
     """Writes `report.html`: one file that needs no other and no network.
 
     Args:
         folder: Where the report goes; made if it does not exist.
         metrics: What `evaluate` returned.
-        figures: Figures in the order of the report, by a name that stands in for the picture.
+        figures: Figures, or PNG files, in the order of the report, by a name that stands in for
+            the picture.
         title: Heading.
+        parts: Folders beside the report that hold the reports of the folds.
 
     Returns:
         Path of the report.
@@ -143,6 +156,8 @@ def write_report(
     text = _render(
         "report.html",
         title=title,
+        parts=parts,
+        fold_rows=fold_rows(metrics),
         warnings=warnings(metrics),
         metrics=metrics,
         protocol=metrics["protocol"],

@@ -1,6 +1,6 @@
 """The figures of one patient, and the figures over patients that follow from them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,40 @@ def score_patient(
         "empty_slices": len(empty),
         "empty_false_positives": sum(counts.fp > 0 for counts in empty),
         "calibration": calibration.calibration_sums(truth, probability, prediction),
+    }
+
+
+def add_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Adds up the entries of one patient whose slices were scored in several parts.
+
+    Args:
+        entries: Results of `score_patient` on parts of one patient's stack.
+
+    Returns:
+        The entry of the whole; `hd95` and `nsd` are None, since distances do not add.
+
+    Example:
+
+    >>> truth = np.array([[[True, True, False, False]]])
+    >>> parts = [score_patient(truth, probability) for probability in (truth * 0.9, truth * 0.1)]
+    >>> round(add_entries(parts)["dice"], 3)
+    0.667
+    """
+    if len(entries) == 1:
+        return dict(entries[0])
+    whole: dict[str, Any] = {
+        key: sum(entry[key] for entry in entries)
+        for key in entries[0]
+        if key not in ("dice", "iou", "hd95", "nsd", "calibration")
+    }
+    counts = scores.Counts(*(whole[key] for key in ("tp", "fp", "fn", "tn")))
+    return {
+        "dice": scores.dice(counts),
+        "iou": scores.iou(counts),
+        "hd95": None,
+        "nsd": None,
+        **whole,
+        "calibration": calibration.add_calibration([entry["calibration"] for entry in entries]),
     }
 
 

@@ -1,6 +1,8 @@
 """Trains one network on the training patients of one fold."""
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,19 +10,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from agd_keras.config import ModelConfig, RunConfig, TrainingConfig
+from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.formats import read_mask
 from agd_keras.data.slices import Slice
+from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import by_patient
 from agd_keras.evaluation.subjects import score_patient, summarize
 from agd_keras.inference.predictor import Predictor
-from agd_keras.losses import EdgeCrossEntropy, make_loss
-from agd_keras.metrics import Dice
-from agd_keras.models import agd_autoencoder
-from agd_keras.training.callbacks import LogEpochs, SaveState, ScoreValidation
-from agd_keras.training.strategy import resolve_precision, set_seed
+from agd_keras.training.callbacks import LogEpochs, ScoreValidation
+from agd_keras.training.interrupt import noticed
+from agd_keras.training.network import build_model, compile_model, make_variables
+from agd_keras.training.state import SaveState
+from agd_keras.training.strategy import open_devices, resolve_precision, set_seed
 
 # Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
 # ones weigh an eighth.
@@ -38,7 +41,7 @@ def fit_fold(
     """Trains one network and keeps the weights of the best epoch on the validation slices.
 
     If the folder holds the state of an earlier call with the same config, training goes on from
-    its last full epoch.
+    its last full epoch, or from the step at which it was asked to stop.
 
     Args:
         config: Options of the run.
@@ -52,18 +55,29 @@ def fit_fold(
         The path of `model.keras`: the float32 network, compiled, with the best weights.
 
     Raises:
-        InputError: The training diverged.
+        InputError: The training diverged, or its state cannot be saved.
+        Interrupted: Ctrl-C or SIGTERM asked for a stop; the state is saved.
     """
     options = config.training
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed, options.deterministic)
     steps = max(1, len(train) // options.batch_size)
+    devices = open_devices(options.strategy)
+    if devices.process:
+        # Processes that train together do the same in step, also when they save: each on its own.
+        folder = shutil.copytree(folder, Path(tempfile.mkdtemp()) / folder.name)
+    if options.batch_size % devices.replicas:
+        raise InputError(
+            f"training.batch_size {options.batch_size}: expected a multiple of the "
+            f"{devices.replicas} devices"
+        )
 
     precision = resolve_precision(options.precision)
-    model = build_model(config.model, config.data.image_size, precision)
-    compile_model(model, options, steps)
-    make_variables(model)
+    with devices.scope():
+        model = build_model(config.model, config.data.image_size, precision)
+        compile_model(model, options, steps, devices)
+        make_variables(model, devices)
     scored = build_model(config.model, config.data.image_size, "float32")
     compile_model(scored, options, steps)
 
@@ -81,16 +95,25 @@ def fit_fold(
         # Without the edge detector there is no output that its target could go to.
         return data.map(lambda image, masks: (image, {k: masks[k] for k in model.output_names}))
 
+    def part(start: int):
+        share = options.batch_size // devices.processes
+        own = slice(devices.process * share, (devices.process + 1) * share)
+        return stream(start).map(
+            lambda image, masks: (image[own], {k: mask[own] for k, mask in masks.items()})
+        )
+
     calibration = stream(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
     predictor = Predictor([scored])
     scorer = ScoreValidation(
         scored,
         lambda: score_cached(predictor, cache, validation),
+        folder / "resume",
         folder / "model.keras",
         options.monitor,
         calibration,
+        devices,
     )
-    keep: dict[keras.callbacks.Callback, tuple[str, ...]] = {scorer: ("best",)}
+    keep: dict[keras.callbacks.Callback, tuple[str, ...]] = {scorer: ("best", "best_epoch")}
     mode = {"dice": "max", "bce": "min"}[options.monitor]
     monitor = {"monitor": f"val_{options.monitor}", "mode": mode}
     adaptive: list[keras.callbacks.Callback] = []
@@ -101,44 +124,36 @@ def fit_fold(
         adaptive.append(keras.callbacks.EarlyStopping(patience=options.patience, **monitor))
         keep[adaptive[-1]] = ("best", "wait", "stopped_epoch")
 
-    state = SaveState(folder / "resume", folder / "history.csv", keep, [model, scored])
-    state.restore(model)
-    done = len(state.rows)
-    if done >= options.epochs or state.stopped_early(options.patience):
-        return scorer.path
-    model.fit(
-        stream(done * steps),
-        initial_epoch=done,
-        epochs=options.epochs,
-        steps_per_epoch=steps,
-        verbose=1 if sys.stdout.isatty() else 0,  # a bar for each epoch, with its time left
-        callbacks=[
-            scorer,  # first: the others read its figures
-            *adaptive,
-            state,
-            keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
-            keras.callbacks.TerminateOnNaN(),
-            LogEpochs(options.epochs),
-            *callbacks,
-        ],
-    )
+    with noticed() as notice:
+        state = SaveState(
+            *(folder / "resume", folder / "history.csv", keep, [model, scored], notice),
+            on_saved=scorer.publish,
+        )
+        state.restore(model)
+        ended = state.stopped_early(options.patience)
+        while len(state.rows) < options.epochs and not ended:
+            done, step = len(state.rows), state.step
+            with devices.fitting():
+                model.fit(
+                    part(done * steps + step),
+                    initial_epoch=done,
+                    # What is left of an epoch that was stopped in its middle, then all others.
+                    epochs=done + 1 if step else options.epochs,
+                    steps_per_epoch=steps - step,
+                    verbose=1 if sys.stdout.isatty() else 0,  # a bar for each epoch
+                    callbacks=[
+                        scorer,  # first: the others read its figures
+                        *adaptive,
+                        state,
+                        keras.callbacks.TerminateOnNaN(),
+                        keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
+                        LogEpochs(options.epochs),
+                        *callbacks,
+                    ],
+                )
+            ended = model.stop_training
+            notice.obey()
     return scorer.path
-
-
-def make_variables(model: keras.Model) -> None:
-    """Makes the variables of a compiled model's optimiser, losses and metrics.
-
-    Otherwise the first step makes them, and TensorFlow traces it a second time without: seconds.
-
-    Args:
-        model: A compiled model made by `agd_autoencoder`.
-    """
-    model.optimizer.build(model.trainable_variables)
-    height, width = model.input_shape[1:3]
-    masks = {name: np.zeros((1, height, width, 1), "float32") for name in model.output_names}
-    model.compute_loss(y=masks, y_pred=masks)
-    model.compute_metrics(None, masks, masks)
-    model.reset_metrics()
 
 
 def score_cached(predictor: Predictor, cache: Cache, slices: Sequence[Slice]) -> dict[str, Any]:
@@ -162,57 +177,3 @@ def score_cached(predictor: Predictor, cache: Cache, slices: Sequence[Slice]) ->
         probability = predictor.predict_prepared(prepared, truth.shape[1:])
         subjects[patient] = score_patient(truth, probability, surface=False)
     return summarize(subjects)
-
-
-def build_model(model: ModelConfig, image_size: int, precision: str = "float32") -> keras.Model:
-    """Builds the network of a config under a precision policy.
-
-    Args:
-        model: The arguments of `agd_autoencoder`.
-        image_size: Side of the input in pixels.
-        precision: Name of a Keras dtype policy.
-
-    Returns:
-        The `keras.Model`, not compiled.
-    """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        return agd_autoencoder((image_size, image_size, 3), **model.model_dump())
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-def compile_model(model: keras.Model, options: TrainingConfig, steps: int) -> None:
-    """Compiles a network with the loss and the optimiser of a config.
-
-    Args:
-        model: A model made by `agd_autoencoder`.
-        options: Options of the training.
-        steps: Steps in an epoch, for the course of the learning rate.
-    """
-    rate: float | keras.optimizers.schedules.LearningRateSchedule = options.learning_rate
-    if options.schedule == "cosine":
-        warmup = min(round(options.warmup_epochs * steps), options.epochs * steps - 1)
-        rate = keras.optimizers.schedules.CosineDecay(
-            options.learning_rate / 20,
-            options.epochs * steps - warmup,
-            alpha=0.01,
-            warmup_target=options.learning_rate,
-            warmup_steps=warmup,
-        )
-    common = {
-        "learning_rate": rate,
-        "global_clipnorm": options.clip_norm or None,
-        "use_ema": options.ema > 0,
-        "ema_momentum": options.ema or 0.99,
-    }
-    if options.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(weight_decay=options.weight_decay, **common)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    else:
-        optimizer = keras.optimizers.Adam(**common)
-    loss, weights = {"mask": make_loss(options.loss)}, {"mask": 1.0}
-    if "edge" in model.output_names:
-        loss["edge"], weights["edge"] = EdgeCrossEntropy(), options.edge_weight
-    model.compile(optimizer, loss, loss_weights=weights, metrics={"mask": [Dice()]})

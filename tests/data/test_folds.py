@@ -107,10 +107,10 @@ def test_fewer_patients_than_portions(patients, folds):
     [
         (1, {}, "a data set of one patient"),
         (2, {}, "2 patients: expected at least 3"),
-        (4, {}, "folds 5: expected 2 to 4"),
+        (4, {"folds": 5}, "folds 5: expected 1 to 4"),
         (3, {"folds": 2}, "nothing left to train on"),
-        (12, {"folds": 1}, "folds 1"),
-        (12, {"portions": 12}, "portions 12: expected a multiple of the 5 folds"),
+        (12, {"folds": 0}, "folds 0"),
+        (12, {"folds": 5, "portions": 12}, "portions 12: expected a multiple of the 5 folds"),
         (12, {"portions": 0}, "portions 0"),
         (12, {"validation_portions": 0}, "validation portions 0"),
         (12, {"validation_portions": 8}, "nothing left to train on"),
@@ -123,9 +123,26 @@ def test_impossible_splits(patients, options, message):
         make_folds(slices, areas, **options)
 
 
+@pytest.mark.parametrize("split", ["subject", "record"])
+@pytest.mark.parametrize("validation", [1, 2])
+def test_single_test_is_the_first_of_five_folds(split, validation):
+    slices, areas = _dataset(3, 31)
+    options = {"split": split, "seed": 7, "validation_portions": validation}
+    (single,) = make_folds(slices, areas, **options)
+    assert single == make_folds(slices, areas, folds=5, **options)[0]
+    units = len(single.test) + len(single.validation) + len(single.train)
+    assert len(single.test) == pytest.approx(units / 5, abs=2)
+
+
+def test_single_test_of_few_patients():
+    slices, areas = _dataset(0, 3)
+    (single,) = make_folds(slices, areas)
+    assert [len(side) for side in (single.train, single.validation, single.test)] == [1, 1, 1]
+
+
 def test_saved_and_loaded(tmp_path):
     slices, areas = _dataset(0, 20)
-    made = make_folds(slices, areas, seed=4)
+    made = make_folds(slices, areas, folds=5, seed=4)
     save_folds(made, tmp_path / "folds.json", split="subject", seed=4)
     assert load_folds(tmp_path / "folds.json") == made
     content = json.loads((tmp_path / "folds.json").read_text())

@@ -25,7 +25,7 @@ from agd_keras.training import fit_fold as fit_fold_module
 from agd_keras.training.train import resolve, train
 
 TINY = {
-    "data": {"image_size": 32, "folds": 3, "portions": 6},
+    "data": {"image_size": 32, "portions": 6},
     "model": {"filters": [4, 8], "skips": [1, 2], "attention_at": [2], "edge_filters": 4},
     "training": {"epochs": 2, "batch_size": 4, "precision": "float32", "ema": 0.5},
 }

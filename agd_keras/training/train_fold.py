@@ -1,0 +1,111 @@
+"""One fold of a run: trained, tested and reported, by what its run folder says."""
+
+import fcntl
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from agd_keras.config import load_config, make_config
+from agd_keras.data.cache import build_cache
+from agd_keras.data.datasets import find_data
+from agd_keras.data.folds import load_folds, select
+from agd_keras.errors import InputError
+from agd_keras.evaluation.gather import is_done, write_record
+from agd_keras.training.run_folder import record_environment
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("train", "validation", "test")
+
+
+def train_fold(
+    run: str | Path, index: int, progress: Callable[[int, int], object] | None = None
+) -> None:
+    """Trains and tests one fold of an opened run, or goes on with it; a finished one stays.
+
+    Everything it needs to know is in the run folder, so that folds can be trained in any process,
+    on any machine that sees the folder and the data.
+
+    Args:
+        run: A run folder with `config.yaml` and `folds.json`.
+        index: Which fold, from 0.
+        progress: Called as `progress(done, total)`, in slices, while data is prepared.
+
+    Raises:
+        InputError: The data or the folder cannot be used, the training diverged, or another process
+            trains this fold.
+    """
+    # Here, and not above, so that importing this module needs no Keras.
+    import keras
+
+    from agd_keras.inference.assess import assess
+    from agd_keras.inference.predictor import load_predictor
+    from agd_keras.training.fit_fold import fit_fold
+    from agd_keras.training.strategy import join_hosts
+
+    run = Path(run)
+    config = make_config(load_config(run / "config.yaml"))
+    fold = load_folds(run / "folds.json")[index]
+    folder = run / f"fold-{index}"
+    writes = join_hosts(config.training.strategy) == 0
+    with _alone(folder) if writes else nullcontext():
+        if is_done(folder):
+            logger.info("fold %d: done before", index)
+            return
+        slices = find_data(config.data.path)
+        cache = build_cache(slices, config.data.image_size, progress=progress)
+        parts = {part: select(slices, getattr(fold, part), config.data.split) for part in PARTS}
+        logger.info(
+            "fold %d: %s",
+            index,
+            ", ".join(
+                f"{len({one.patient for one in part})} patients ({len(part)} slices) for {name}"
+                for name, part in parts.items()
+            ),
+        )
+        if writes:
+            record_environment(folder / "environment.json", config, cache.data_fingerprint)
+        keras.utils.clear_session()  # of the fold before
+        model = fit_fold(config, cache, parts["train"], parts["validation"], folder)
+        if not writes:
+            return
+
+        logger.info("scoring the test patients")
+        predictor = load_predictor(model)
+        units = ", ".join(f"{len(getattr(fold, part))} {part}" for part in PARTS)
+        which = f"fold {index + 1} of {config.data.folds}" if config.data.folds > 1 else "one test"
+        assess(
+            predictor,
+            parts["test"],
+            folder,
+            {
+                "split": config.data.split,
+                "folds": f"{which}: {units}",
+                "augmentation": config.data.augment,
+                "seed": config.training.seed,
+                "model": config.preset,
+                "data_fingerprint": cache.data_fingerprint,
+            },
+            title=f"{config.preset} on {config.data.path}, fold {index}",
+            history=folder / "history.csv",
+            among=slices,
+        )
+        parameters = predictor.models[0].count_params()
+        write_record(folder, config, fold, cache.data_fingerprint, parameters)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps a second process from training the same fold; a killed one leaves no lock behind."""
+    try:
+        folder.mkdir(exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write the run folder: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder}: another process is training this fold") from None
+        yield
