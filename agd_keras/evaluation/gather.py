@@ -125,9 +125,7 @@ def _checked_records(run: Path, config: RunConfig, folds: Sequence[Fold]) -> lis
         if differing:
             raise InputError(f"{where}: trained with other {', '.join(differing)} than the run")
         if record["data_fingerprint"] != records[0]["data_fingerprint"]:
-            raise InputError(
-                f"{where}: trained on other data than {run / f'fold-{folds[0].index}'}"
-            )
+            raise InputError(f"{where}: trained on other data than fold {folds[0].index}")
         for unit in record["test"]:
             if unit in tested:
                 raise InputError(f"{where}: {unit} is tested here and in fold {tested[unit]}")

@@ -153,6 +153,7 @@ def fit_fold(
                 )
             ended = model.stop_training
             notice.obey()
+            state.restore(model)  # `fit` ends by averaging the weights
     return scorer.path
 
 

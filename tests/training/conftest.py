@@ -1,0 +1,65 @@
+"""A run so small that it takes seconds, for all tests of training."""
+
+import csv
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from agd_keras.config import make_config, merge
+
+TINY = {
+    "data": {"image_size": 32, "portions": 6},
+    "model": {"filters": [4, 8], "skips": [1, 2], "attention_at": [2], "edge_filters": 4},
+    "training": {"epochs": 2, "batch_size": 4, "precision": "float32", "ema": 0.5},
+}
+
+
+@pytest.fixture
+def tiny(small_phantom):
+    """Makes the config of a tiny run on the small phantom."""
+
+    def make(**values):
+        return make_config(merge(TINY, {"data": {"path": str(small_phantom)}}, values))
+
+    return make
+
+
+@pytest.fixture
+def tiny_command(small_phantom):
+    """Makes the command line of a tiny run: interpreter, module, options."""
+
+    def make(out, *options, **values):
+        command = [sys.executable, "-m", "agd_keras.cli.train", "--data", str(small_phantom)]
+        for section, settings in merge(TINY, values).items():
+            for option, value in settings.items():
+                command += ["--set", f"{section}.{option}={value}"]
+        return [*command, "--out", str(out), *options]
+
+    return make
+
+
+@pytest.fixture
+def read_history():
+    """Reads the `history.csv` of a fold."""
+
+    def read(fold):
+        with open(fold / "history.csv", encoding="utf-8") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+    return read
+
+
+@pytest.fixture
+def assert_same_result(read_history):
+    """Checks that two folds ended with the same bits: history, weights and metrics."""
+
+    def check(one, other):
+        assert read_history(one) == read_history(other)
+        weights = [keras.saving.load_model(f / "model.keras").get_weights() for f in (one, other)]
+        for first, second in zip(*weights, strict=True):
+            np.testing.assert_array_equal(first, second)
+        assert (one / "metrics.json").read_bytes() == (other / "metrics.json").read_bytes()
+
+    return check

@@ -1,0 +1,172 @@
+"""Stops of every kind: asked for, killed, out of disk. Nothing is lost."""
+
+import errno
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import time
+
+import keras
+import pytest
+
+from agd_keras.cli import common
+from agd_keras.errors import InputError, Interrupted
+from agd_keras.training import fit_fold as fit_fold_module
+from agd_keras.training.train import train
+
+
+@pytest.fixture
+def with_callbacks(monkeypatch):
+    """Adds callbacks to the trainings that follow."""
+    original = fit_fold_module.fit_fold
+
+    def add(*callbacks):
+        monkeypatch.setattr(
+            fit_fold_module,
+            "fit_fold",
+            lambda *arguments: original(*arguments, callbacks=callbacks),
+        )
+
+    return add
+
+
+class Signal(keras.callbacks.Callback):
+    """Sends a signal to this process after so many steps of the whole training."""
+
+    def __init__(self, signum, step):
+        super().__init__()
+        self.signum, self.step = signum, step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations.numpy() == self.step:
+            signal.raise_signal(self.signum)
+
+
+@pytest.mark.parametrize(
+    ("signum", "step", "place"),
+    [(signal.SIGTERM, 7, (1, 2)), (signal.SIGINT, 5, (1, 1))],  # of six steps an epoch
+)
+def test_asked_to_stop_saves_the_step(
+    signum, step, place, tiny, tmp_path, with_callbacks, assert_same_result
+):
+    config = tiny(training={"epochs": 3}, model={"dropout": 0.3})
+    train(config, tmp_path / "whole")
+    with_callbacks(Signal(signum, step))
+    with pytest.raises(Interrupted) as stopped:
+        train(config, tmp_path / "parts")
+    assert stopped.value.signum == signum
+    state = json.loads((tmp_path / "parts" / "fold-0" / "resume" / "state.json").read_text())
+    assert (len(state["rows"]), state["step"]) == place
+    with_callbacks()
+    train(config, tmp_path / "parts", resume=True)
+    assert_same_result(tmp_path / "whole" / "fold-0", tmp_path / "parts" / "fold-0")
+
+
+@pytest.mark.parametrize(("signum", "status"), [(2, 130), (15, 143)])
+def test_exit_status(signum, status):
+    def stopped(_):
+        raise Interrupted(signum)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert common.run(stopped, None) == status
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("kind", ["weights", "model"])
+def test_full_disk_leaves_the_state_before(kind, tiny, tmp_path, monkeypatch, assert_same_result):
+    config = tiny(training={"epochs": 3})
+    train(config, tmp_path / "whole")
+    name = {"weights": "save_weights", "model": "save"}[kind]
+    original = getattr(keras.Model, name)
+    calls = []
+
+    def full(self, path, *arguments, **options):
+        calls.append(path)
+        if len(calls) == 2:
+            with open(path, "wb") as file:
+                file.write(b"half of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(self, path, *arguments, **options)
+
+    monkeypatch.setattr(keras.Model, name, full)
+    with pytest.raises(InputError, match="cannot save the .*No space left on device.*--resume"):
+        train(config, tmp_path / "parts")
+    monkeypatch.undo()
+    keras.saving.load_model(tmp_path / "parts" / "fold-0" / "model.keras")  # whole
+    train(config, tmp_path / "parts", resume=True)
+    assert_same_result(tmp_path / "whole" / "fold-0", tmp_path / "parts" / "fold-0")
+
+
+def test_folder_that_cannot_be_made(tiny, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/run: cannot write the run folder"):
+        train(tiny(), tmp_path / "file" / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_command_says_how_to_go_on(signum, status, tiny_command, tmp_path):
+    command = tiny_command(tmp_path / "run", training={"epochs": 500})
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("epoch 1/"):
+            process.send_signal(signum)
+            break
+    rest = process.stderr.read()
+    assert process.wait(60) == status
+    assert f"agd-train --out {tmp_path / 'run'} --resume" in rest
+    assert "Traceback" not in rest
+
+
+@pytest.mark.slow
+def test_files_that_cannot_grow_end_with_one_line(tiny_command, tmp_path):
+    """A real refusal by the operating system, in the middle of a file."""
+    command = tiny_command(tmp_path / "run")
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+
+    result = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_twenty_kills(tiny_command, tmp_path, assert_same_result, capfd):
+    """SIGKILL at twenty random moments: of starting, training, saving, scoring."""
+    options = {"training": {"epochs": 60, "deterministic": True, "schedule": "plateau"}}
+    started = time.monotonic()
+    subprocess.run(tiny_command(tmp_path / "whole", **options), check=True, capture_output=True)
+    whole = time.monotonic() - started
+    draw = random.Random(0)
+    kills, epochs = 0, []
+    resume: tuple[str, ...] = ()
+    while kills < 20:
+        command = tiny_command(tmp_path / "parts", *resume, **options)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        if kills % 5:  # one in five at any moment of the start, the others while it trains
+            for line in process.stderr:
+                if line.startswith("first training step"):
+                    break
+            time.sleep(draw.uniform(0, 2.5))
+        else:
+            time.sleep(draw.uniform(0, whole / 3))
+        assert process.poll() is None, "ended before it was killed twenty times: more epochs"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+        kills += 1
+        run = tmp_path / "parts"
+        resume = ("--resume",) if run.exists() else ()
+        state = run / "fold-0" / "resume" / "state.json"
+        epochs.append(len(json.loads(state.read_text())["rows"]) if state.exists() else 0)
+    subprocess.run(
+        tiny_command(tmp_path / "parts", *resume, **options), check=True, capture_output=True
+    )
+    assert_same_result(tmp_path / "whole" / "fold-0", tmp_path / "parts" / "fold-0")
+    with capfd.disabled():
+        print(f"\n20 kills, after epochs {epochs}; then the same bits as the whole run")
