@@ -31,8 +31,8 @@ from agd_keras.data.datasets import find_data
 from agd_keras.data.recipes import RECIPES
 from agd_keras.data.slices import Slice
 from agd_keras.presets import preset_values
-from agd_keras.training.network import build_model, compile_model
 from agd_keras.training.environment import describe_environment
+from agd_keras.training.network import build_model, compile_model
 from agd_keras.training.strategy import resolve_precision
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: errors as one line, log lines, progress, options from the config."""
+"""What all commands share: errors as one line, log lines, progress."""
 
 import argparse
 import atexit
@@ -9,9 +9,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any
 
-from agd_keras.config import RunConfig
 from agd_keras.errors import InputError, Interrupted
 
 BAD_INPUT, BAD_USAGE = 1, 2
@@ -28,7 +27,7 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
         0, 1 for bad input, 130 after Ctrl-C or 143 after SIGTERM.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("absl", "tensorflow"):
+    for noisy in ("absl", "tensorflow", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # Says nothing to a user: the training stream is shuffled by its own rule.
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
@@ -83,50 +82,6 @@ def parser(program: str, description: str, epilog: str | None = None) -> argpars
     )
     made.add_argument("--debug", action="store_true", help="show tracebacks")
     return made
-
-
-def add_config_options(made: argparse.ArgumentParser, flags: dict[str, str]) -> None:
-    """Adds flags whose type, choices and help come from the options of the config.
-
-    Args:
-        made: The parser.
-        flags: `SECTION.OPTION` by flag.
-    """
-    for flag, key in flags.items():
-        section, option = key.split(".")
-        field = type(RunConfig.model_fields[section].default).model_fields[option]
-        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
-        made.add_argument(
-            flag,
-            dest=key,
-            default=None,
-            choices=choices,
-            type=str if choices else cast(type, field.annotation),
-            metavar=None if choices else option.upper(),
-            help=field.description,
-        )
-
-
-def describe_options() -> str:
-    """Lists all options of the config with their defaults, for `--help`."""
-    lines = ["options for --set and their defaults, which presets change:"]
-    for section in ("data", "model", "training"):
-        default = RunConfig.model_fields[section].default
-        for option, field in type(default).model_fields.items():
-            key = f"  {section}.{option}={str(getattr(default, option)).replace(' ', '')}"
-            lines.append(f"{key:<42} {field.description}")
-    return "\n".join(lines)
-
-
-def config_values(arguments: argparse.Namespace, flags: dict[str, str]) -> dict[str, Any]:
-    """Returns the values of the flags that were given, by section."""
-    values: dict[str, dict[str, Any]] = {}
-    for key in flags.values():
-        value = getattr(arguments, key)
-        if value is not None:
-            section, option = key.split(".")
-            values.setdefault(section, {})[option] = value
-    return values
 
 
 def progress_bar(description: str) -> Callable[[int, int], None] | None:

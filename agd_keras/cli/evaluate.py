@@ -10,12 +10,20 @@ def main(argv: list[str] | None = None) -> int:
     """Runs `agd-evaluate` and returns its exit status."""
     parser = common.parser("agd-evaluate", "Score a model on every patient of a data set.")
     parser.add_argument(
-        "--model", required=True, metavar="MODEL", help="a .keras file, or a run folder"
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="a .keras file, a run folder (its folds are averaged), or what agd-export wrote",
     )
     parser.add_argument(
         "--data", required=True, help="`phantom` or a folder in the kaggle_3m layout"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder for the results")
+    parser.add_argument(
+        "--uncertainty",
+        choices=("tta", "ensemble", "mc_dropout"),
+        help="also measure how well the model knows what it does not know: uncertainty.json",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results there")
     return common.run(_evaluate, parser.parse_args(argv))
 
@@ -31,6 +39,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.out,
         arguments.overwrite,
         common.progress_bar("scoring"),
+        arguments.uncertainty,
     )
     common.print_table(summary_table(metrics))
     print(common.effort())

@@ -3,11 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from agd_keras.cli import common
-from agd_keras.config import load_config, make_config, merge, parse_setting
-from agd_keras.errors import InputError
-from agd_keras.presets import PRESETS
+from agd_keras.cli import common, options
+from agd_keras.training.study import STUDIES
 
 FLAGS = {
     "--data": "data.path",
@@ -30,9 +29,8 @@ Options weigh, from least to most: preset, --config, the options below, --set.""
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `agd-train` and returns its exit status."""
-    parser = common.parser("agd-train", DESCRIPTION, epilog=common.describe_options())
-    parser.add_argument("--preset", metavar="NAME", help=f"one of {', '.join(PRESETS)}")
-    common.add_config_options(parser, FLAGS)
+    parser = common.parser("agd-train", DESCRIPTION, epilog=options.describe_options())
+    options.add_config_options(parser, FLAGS)
     parser.add_argument(
         "--one-test",
         dest="data.folds",
@@ -43,17 +41,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--fold",
         metavar="I,J",
-        type=_indices,
+        type=options.indices,
         help="train only these folds, from 0; the last to finish, anywhere, pools all",
     )
-    parser.add_argument("--config", metavar="FILE", help="config in YAML, as a run folder has it")
     parser.add_argument(
-        "--set",
-        metavar="SECTION.OPTION=VALUE",
-        action="append",
-        default=[],
-        help="any option of the config, as training.loss=dice",
+        "--recipe",
+        choices=STUDIES,
+        help="a whole study, each variant a run in the folder, in one table: the paper's eight "
+        "protocols, what its record-wise split leaks, what gates and edge detector are worth",
     )
+    options.add_executor_options(parser)
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/DATA-PRESET)")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the run of that folder")
@@ -62,52 +59,57 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    file = arguments.config
-    if arguments.resume and arguments.out and not file:
+    recipe = arguments.recipe
+    file = None
+    if arguments.resume and arguments.out and not arguments.config:
         file = Path(arguments.out) / "config.yaml"
-    values = load_config(file) if file else {}
-    if arguments.preset and values.get("preset", arguments.preset) != arguments.preset:
-        raise InputError(f"--preset {arguments.preset}: {file} is of {values['preset']}")
-    config = make_config(
-        merge(
-            values,
-            {"preset": arguments.preset} if arguments.preset else {},
-            common.config_values(arguments, FLAGS),
-            *map(parse_setting, arguments.set),
-        )
-    )
-    out = arguments.out or Path("runs") / f"{Path(config.data.path).name}-{config.preset}"
+        if recipe and not file.is_file():  # of runs that were trained one by one
+            file = None
+    below = STUDIES[recipe].values if recipe else None
+    config = options.read_config(arguments, FLAGS, file, below)
+    name = f"{Path(config.data.path).name}-{config.preset}" + (f"-{recipe}" if recipe else "")
+    out = Path(arguments.out or Path("runs") / name)
+    again = f"agd-train --out {out} --resume" + (f" --recipe {recipe}" if recipe else "")
 
     common.load_tensorflow()
+    choices: dict[str, Any] = {
+        "resume": arguments.resume,
+        "overwrite": arguments.overwrite,
+        "only": arguments.fold,
+        "progress": common.progress_bar("preparing"),
+        "executor": arguments.executor,
+        "cpus": arguments.cpus,
+        "gpus": arguments.gpus,
+    }
+    try:
+        tables = (_run_study if recipe else _run)(config, out, choices, recipe)
+    except KeyboardInterrupt:
+        if (out / "config.yaml").exists():
+            print(f"to go on: {again}", file=sys.stderr)
+        raise
+    for table in tables:
+        common.print_table(table)
+    print(common.effort())
+    print(f"folder: {out}")
+    if not tables:
+        print(f"folds are missing; to go on: {again}")
+    else:
+        print(f"report: {out}/{'table.md' if recipe else 'report.html'}")
+
+
+def _run(config: Any, out: Path, choices: dict[str, Any], _: None) -> list[Any]:
     from agd_keras.evaluation.report import summary_table
     from agd_keras.training.train import train
 
-    try:
-        metrics = train(
-            config,
-            out,
-            arguments.resume,
-            arguments.overwrite,
-            arguments.fold,
-            common.progress_bar("preparing"),
-        )
-    except KeyboardInterrupt:
-        if (Path(out) / "config.yaml").exists():
-            print(f"to go on: agd-train --out {out} --resume", file=sys.stderr)
-        raise
-    if metrics:
-        common.print_table(summary_table(metrics))
-    print(common.effort())
-    print(f"run folder: {out}")
-    if metrics:
-        print(f"report: {out}/report.html")
+    metrics = train(config, out, **choices)
+    return [summary_table(metrics)] if metrics else []
 
 
-def _indices(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers, as 0,3") from None
+def _run_study(config: Any, out: Path, choices: dict[str, Any], recipe: str) -> list[Any]:
+    from agd_keras.training.study import run_study, study_tables
+
+    results = run_study(recipe, config, out, **choices)
+    return study_tables(results) if results else []
 
 
 if __name__ == "__main__":

@@ -35,8 +35,18 @@ def read_bytes(path: str | Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _open(path: Path) -> Image.Image:
-    """Decodes a file completely, or raises `InputError` in one line."""
+def decode_image(path: Path) -> Image.Image:
+    """Decodes a file completely, whatever its mode.
+
+    Args:
+        path: TIFF or PNG file of a single image.
+
+    Returns:
+        The Pillow image, loaded.
+
+    Raises:
+        InputError: The file is missing, damaged or of another type; the line names it.
+    """
     content = io.BytesIO(read_bytes(path))
     try:
         with _WARNINGS, warnings.catch_warnings():
@@ -78,7 +88,7 @@ def read_image(path: str | Path) -> np.ndarray:
     >>> read_image(path).shape
     (4, 6, 3)
     """
-    image = _open(Path(path))
+    image = decode_image(Path(path))
     if image.mode != "RGB":
         raise InputError(f"{path}: expected an 8-bit image of 3 channels, found mode {image.mode}")
     return np.asarray(image)
@@ -104,7 +114,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     >>> read_mask(path).tolist()
     [[False, True]]
     """
-    image = _open(Path(path))
+    image = decode_image(Path(path))
     if image.mode not in ("L", "1"):
         raise InputError(f"{path}: expected an 8-bit mask of 1 channel, found mode {image.mode}")
     values = np.asarray(image.convert("L"))

@@ -1,12 +1,14 @@
-"""Do probabilities mean what they say? Brier score, expected calibration error, reliability."""
+"""Do probabilities mean what they say? Brier score, calibration error, reliability, temperature."""
 
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, optimize, special
 
 BINS = 15
 MARGIN = 5
+# Temperatures are sought between the two: beyond them a model says nothing or always 0 or 1.
+TEMPERATURES = (0.05, 20.0)
 
 
 def near_tumor(truth: np.ndarray, prediction: np.ndarray, margin: int = MARGIN) -> np.ndarray:
@@ -35,8 +37,38 @@ def near_tumor(truth: np.ndarray, prediction: np.ndarray, margin: int = MARGIN) 
     return region
 
 
+def near_boundary(truth: np.ndarray, prediction: np.ndarray, margin: int = MARGIN) -> np.ndarray:
+    """Marks the band along the outlines of tumour, predicted and true, where readers differ too.
+
+    Args:
+        truth: Boolean array of shape `(slices, height, width)`.
+        prediction: Boolean array of the same shape: probability at or above the threshold.
+        margin: A pixel is in the band if the square of this half side around it holds both tumour
+            and none, in pixels, within its own slice; the rim of the image is no outline.
+
+    Returns:
+        Boolean array of the same shape, a subset of `near_tumor`.
+
+    Example:
+
+    >>> half = np.arange(20)[None, None] >= 8
+    >>> np.flatnonzero(near_boundary(half, half, margin=2)).tolist()
+    [6, 7, 8, 9]
+    """
+    band = np.zeros(truth.shape, dtype=bool)
+    for mask in (truth, prediction):
+        for index in np.flatnonzero(mask.any(axis=(1, 2))):
+            largest = ndimage.maximum_filter(mask[index], size=2 * margin + 1, mode="nearest")
+            smallest = ndimage.minimum_filter(mask[index], size=2 * margin + 1, mode="nearest")
+            band[index] |= largest != smallest
+    return band
+
+
 def calibration_sums(
-    truth: np.ndarray, probability: np.ndarray, prediction: np.ndarray
+    truth: np.ndarray,
+    probability: np.ndarray,
+    prediction: np.ndarray,
+    region: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Sums of one stack from which Brier score and ECE follow; sums of stacks add up.
 
@@ -44,11 +76,13 @@ def calibration_sums(
         truth: Boolean array of shape `(slices, height, width)`.
         probability: Float array of the same shape, values 0 to 1.
         prediction: Boolean array of the same shape: probability at or above the threshold.
+        region: Boolean array of the same shape: the pixels to sum over; those of `near_tumor`
+            unless given.
 
     Returns:
         `pixels`, `probability`, `truth`: lists of 15 sums, one per equal-width bin of probability
         (the number of pixels, of their probabilities, of tumour pixels among them), over the pixels
-        of `near_tumor`; and `squared_error`, the sum of `(probability - truth)²` over the same.
+        of the region; and `squared_error`, the sum of `(probability - truth)²` over the same.
 
     Example:
 
@@ -57,7 +91,7 @@ def calibration_sums(
     >>> sum(sums["pixels"]), sums["squared_error"]
     (2, 0.125)
     """
-    region = near_tumor(truth, prediction)
+    region = near_tumor(truth, prediction) if region is None else region
     probability = probability[region].astype(np.float64)
     truth = truth[region]
     index = np.clip((probability * BINS).astype(np.int64), 0, BINS - 1)
@@ -130,7 +164,75 @@ def ece(sums: dict[str, Any]) -> float | None:
     """Expected calibration error, 0 (best) to 1: |probability - share of tumour|, mean over pixels.
 
     Bins of probability of equal width, as Guo et al. 2017 (https://arxiv.org/abs/1706.04599) but
-    for the probability of tumour, over the pixels of `near_tumor`; None without pixels.
+    for the probability of tumour, over the pixels of the sums' region; None without pixels.
     """
     probability, share, pixels = reliability(sums)
     return float(np.average(np.abs(probability - share), weights=pixels)) if pixels.size else None
+
+
+def scale_temperature(probability: np.ndarray, temperature: float) -> np.ndarray:
+    """Divides the logits of probabilities by a temperature.
+
+    Args:
+        probability: Float array of any shape, values 0 to 1.
+        temperature: Above 1 draws towards 0.5, below 1 away from it.
+
+    Returns:
+        Float32 array of the same shape: `sigmoid(logit(probability) / temperature)`, at or above
+        0.5 exactly where the probability is, so that the mask stays as it is.
+
+    Reference:
+        Guo et al. 2017, https://arxiv.org/abs/1706.04599.
+
+    Example:
+
+    >>> scale_temperature(np.array([0.1, 0.5, 0.9]), 2.0).tolist()
+    [0.25, 0.5, 0.75]
+    """
+    probability = np.asarray(probability)
+    if temperature == 1:
+        return probability.astype(np.float32, copy=False)
+    logit = special.logit(np.clip(probability, 0, 1, dtype=np.float64))  # ±inf at the ends
+    scaled = special.expit(logit / temperature).astype(np.float32)
+    # Just below 0.5 the rounding to float32 could lift a pixel into the mask.
+    below = np.nextafter(np.float32(0.5), np.float32(0))
+    return np.where(probability < 0.5, np.minimum(scaled, below), scaled)
+
+
+def fit_temperature(
+    truth: np.ndarray, probability: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """Finds the temperature under which probabilities explain the truth best.
+
+    The negative log likelihood has a single minimum, as it is convex in 1 / temperature.
+
+    Args:
+        truth: Boolean array of any shape.
+        probability: Float array of the same shape, values 0 to 1.
+        weights: Number of pixels that each entry stands for. Default: one.
+
+    Returns:
+        The temperature, 0.05 to 20; 1 without any pixel.
+
+    Reference:
+        Guo et al. 2017, https://arxiv.org/abs/1706.04599.
+
+    Example: of pixels said to be tumour at 0.9, only three in four are.
+
+    >>> truth = np.array([True, True, True, False])
+    >>> round(fit_temperature(truth, np.full(4, 0.9)), 3)
+    2.0
+    """
+    if not truth.size:
+        return 1.0
+    # A probability of exactly 0 or 1 comes from rounding, and its infinite logit would rule alone.
+    logit = special.logit(np.clip(probability, 1e-7, 1 - 1e-7, dtype=np.float64))
+    margin = np.where(truth, logit, -logit)
+
+    def loss(logarithm: float) -> float:
+        return float(np.average(np.logaddexp(0, -margin / np.exp(logarithm)), weights=weights))
+
+    best = optimize.minimize_scalar(
+        loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6}
+    )
+    return float(np.exp(best.x))

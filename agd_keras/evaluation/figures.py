@@ -119,6 +119,67 @@ def reliability_diagram(metrics: dict[str, Any]) -> Figure:
     return figure
 
 
+def filtering_curves(uncertainty: dict[str, Any]) -> Figure:
+    """Draws what leaving out uncertain pixels does to Dice and to what was right.
+
+    Args:
+        uncertainty: What `evaluate_uncertainty` returned.
+
+    Returns:
+        The figure.
+    """
+    curves = uncertainty["qu_brats"]
+    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, label, color, style in (
+        ("dice", "Dice of the rest", ACCENT, "solid"),
+        ("filtered_tp", "true positives left out", DOTS, "dashed"),
+        ("filtered_tn", "true negatives left out", "grey", "dotted"),
+    ):
+        axes.plot(curves["threshold"], curves[name], color=color, ls=style, label=label)
+    axes.set(
+        title=f"Pixels by uncertainty: QU-BraTS score {curves['score']:.3f}",
+        xlabel="largest entropy that is kept (share of ln 2)",
+        ylabel="mean of the patients",
+        xlim=(0, 1),
+        ylim=(0, 1),
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center right", frameon=False)
+    return figure
+
+
+def risk_coverage(uncertainty: dict[str, Any]) -> Figure:
+    """Draws the mean of 1 - Dice over the patients that are kept, most certain first.
+
+    Args:
+        uncertainty: What `evaluate_uncertainty` returned.
+
+    Returns:
+        The figure.
+    """
+    curve = uncertainty["risk_coverage"]
+    risks = np.sort([1 - entry["dice"] for entry in uncertainty["subjects"].values()])
+    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    best = np.cumsum(risks) / np.arange(1, risks.size + 1)
+    axes.axhline(risks.mean(), color="grey", ls="dashed", lw=1, label="by chance")
+    axes.plot(curve["coverage"], best, color="grey", ls="dotted", label="by Dice itself")
+    axes.plot(
+        curve["coverage"], curve["risk"], "o-", color=ACCENT, ms=4, clip_on=False, label="by score"
+    )
+    axes.set(
+        title=f"{risks.size} patients by uncertainty: AURC {curve['aurc']:.3f}",
+        xlabel="share of patients kept, most certain first",
+        ylabel="mean of 1 - Dice",
+        xlim=(0, 1),
+        ylim=(0, None),
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", frameon=False)
+    return figure
+
+
 def read_history(path: str | Path) -> dict[str, list[float]]:
     """Reads the columns of a Keras `history.csv`.
 

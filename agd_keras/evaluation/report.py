@@ -111,7 +111,8 @@ def read_sums(path: str | Path) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """Fills in a template of this package: HTML with escapes, Markdown as it is."""
     environment = Environment(
         loader=PackageLoader("agd_keras", "evaluation/templates"),
         autoescape=template.endswith(".html"),
@@ -153,7 +154,7 @@ def write_report(
     """
     subjects = sorted(metrics["subjects"].items(), key=lambda item: item[1]["dice"])
     empty = {"who": "always empty", "protocol": "the same patients", **always_empty(metrics)}
-    text = _render(
+    text = render(
         "report.html",
         title=title,
         parts=parts,
@@ -192,7 +193,7 @@ def write_model_card(
     Returns:
         The path.
     """
-    text = _render(
+    text = render(
         "MODEL_CARD.md",
         metrics=metrics,
         model=model,

@@ -1,5 +1,6 @@
 """Measures a predictor on a data set and writes what it found."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,24 @@ from agd_keras.evaluation import figures, pictures
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.origin import find_origin
 from agd_keras.evaluation.report import SUMS, write_metrics, write_report
+from agd_keras.evaluation.uncertainty import evaluate_uncertainty
+from agd_keras.files import write_text
 from agd_keras.inference.predictor import Predictor, load_predictor
+from agd_keras.inference.uncertainty import UncertaintyPredictor
 
+UNCERTAINTY = "uncertainty.json"
 FIGURES = (
     *("cases", "dice_per_patient", "confusion_matrix", "reliability", "training"),
+    *("filtering_curves", "risk_coverage"),
     *(f"maps_{rank}" for rank in pictures.RANKS),
 )
-RESULTS = ("metrics.json", SUMS, "report.html", *(f"figures/{name}.png" for name in FIGURES))
+RESULTS = (
+    "metrics.json",
+    SUMS,
+    UNCERTAINTY,
+    "report.html",
+    *(f"figures/{name}.png" for name in FIGURES),
+)
 
 
 def assess(
@@ -29,6 +41,7 @@ def assess(
     history: str | Path | None = None,
     among: list[Slice] | None = None,
     progress: Callable[[int, int], object] | None = None,
+    uncertainty: str | None = None,
 ) -> dict[str, Any]:
     """Scores the slices and writes `metrics.json`, `sums.json`, `figures/` and `report.html`.
 
@@ -43,6 +56,8 @@ def assess(
         history: The training's `history.csv`, for its curves.
         among: All slices of the patients, where only some are scored.
         progress: Called as `progress(done, total)`, in patients.
+        uncertainty: `tta`, `ensemble` or `mc_dropout`: also measure how well the prediction knows
+            where it fails, on whole patients; writes `uncertainty.json`.
 
     Returns:
         The metrics, as `evaluate` returns them; `metrics.json` leaves out the sums of patients.
@@ -73,7 +88,11 @@ def assess(
             progress(len(done), patients)
 
     predict = predictor.predict_patient
-    metrics = evaluate(predict, slices, protocol=protocol, among=among, on_patient=on_patient)
+    uncertain = UncertaintyPredictor(predictor, uncertainty) if uncertainty else None
+    threshold = predictor.calibration.threshold
+    metrics = evaluate(
+        predict, slices, threshold, protocol=protocol, among=among, on_patient=on_patient
+    )
     for name in RESULTS:
         (folder / name).unlink(missing_ok=True)
     write_metrics(metrics, folder / "metrics.json")
@@ -86,6 +105,12 @@ def assess(
         "reliability": figures.reliability_diagram(metrics),
     }
     drawn |= {f"maps_{case.rank}": pictures.maps(case.image, case.maps) for case in chosen}
+    if uncertain:
+        found = evaluate_uncertainty(uncertain.predict, slices, metrics["threshold"])
+        text = json.dumps({"method": uncertainty, **found}, indent=1, allow_nan=False)
+        write_text(folder / UNCERTAINTY, text + "\n")
+        drawn["filtering_curves"] = figures.filtering_curves(found)
+        drawn["risk_coverage"] = figures.risk_coverage(found)
     if history:
         drawn["training"] = figures.training_curves(figures.read_history(history))
     (folder / "figures").mkdir(exist_ok=True)
@@ -101,6 +126,7 @@ def evaluate_model(
     out: str | Path,
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
+    uncertainty: str | None = None,
 ) -> dict[str, Any]:
     """Scores a saved model on every patient of a data set.
 
@@ -110,6 +136,7 @@ def evaluate_model(
         out: New folder for the results, made once model and data have been read.
         overwrite: Replace the results of an earlier evaluation there.
         progress: Called as `progress(done, total)`, in patients.
+        uncertainty: As for `assess`.
 
     Returns:
         The metrics, as `assess` returns them.
@@ -137,7 +164,11 @@ def evaluate_model(
         (out / "figures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot make the folder: {error.strerror}") from None
-    return assess(predictor, slices, out, protocol, f"{model} on {data}", progress=progress)
+    return assess(
+        *(predictor, slices, out, protocol, f"{model} on {data}"),
+        progress=progress,
+        uncertainty=uncertainty,
+    )
 
 
 def check_folder(out: Path, overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from agd_keras import layers, losses, metrics  # noqa: F401 (registers what model files refer to)
 from agd_keras.data.preprocess import prepare_patient, resize_probability
 from agd_keras.errors import InputError
+from agd_keras.evaluation.calibration import scale_temperature
+from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact
+from agd_keras.inference.temperature import Calibration, read_calibration
 from agd_keras.models import attention_model
 
 
@@ -17,9 +21,10 @@ class Predictor:
     """Predicts the tumour in all slices of a patient.
 
     Args:
-        models: Models made by `agd_autoencoder` with one input size; their probabilities are
-            averaged.
+        models: Models made by `agd_autoencoder` with one input size, or exported ones; their
+            probabilities are averaged.
         batch_size: Slices that go through the network at a time.
+        calibration: How the probabilities are to be read. Default: as they come.
 
     Example:
 
@@ -29,10 +34,16 @@ class Predictor:
     (2, 50, 40)
     """
 
-    def __init__(self, models: Sequence[keras.Model], batch_size: int = 32):
-        self.models = list(models)
+    def __init__(
+        self,
+        models: Sequence[keras.Model | Artefact],
+        batch_size: int = 32,
+        calibration: Calibration | None = None,
+    ):
+        self.models: list[Any] = list(models)  # exported ones answer as Keras models do
         self.batch_size = batch_size
-        self.image_size = self.models[0].input_shape[1]
+        self.calibration = calibration or Calibration()
+        self.image_size: int = self.models[0].input_shape[1]
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
         """Predicts the probability of tumour at every pixel of a patient's slices.
@@ -62,7 +73,10 @@ class Predictor:
             batch = prepared[start : start + self.batch_size]
             masks = [model.predict_on_batch(batch)["mask"][..., 0] for model in self.models]
             for offset, mask in enumerate(np.stack(masks).mean(axis=0)):
-                probabilities[start + offset] = resize_probability(mask, shape)
+                probability = resize_probability(mask, shape)
+                probabilities[start + offset] = scale_temperature(
+                    probability, self.calibration.temperature
+                )
         return probabilities
 
     def explain(self, images: np.ndarray, place: int) -> dict[str, np.ndarray]:
@@ -89,7 +103,8 @@ def load_predictor(model: str | Path) -> Predictor:
     """Loads what `--model` names.
 
     Args:
-        model: A `.keras` file, or a run folder, whose folds are then averaged.
+        model: A `.keras` file, a run folder, whose folds are then averaged, or what `agd-export`
+            wrote: a SavedModel folder, a `.tflite` or an `.onnx` file.
 
     Returns:
         The `Predictor`.
@@ -98,10 +113,13 @@ def load_predictor(model: str | Path) -> Predictor:
         InputError: There is nothing of that name, or it is not a model of this package.
     """
     path = Path(model)
+    if is_artefact(path):
+        return Predictor([load_artefact(path)], calibration=read_calibration(path))
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: expected a run folder with fold-*/model.keras")
-    return Predictor([load_model(file, compiled=False) for file in files])
+    models = [load_model(file, compiled=False) for file in files]
+    return Predictor(models, calibration=read_calibration(path))
 
 
 def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
@@ -130,7 +148,8 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             model = keras.saving.load_model(path, safe_mode=True, compile=compiled)
     except Exception as error:  # whatever the file holds, the reader of it must not show through
-        reason = " ".join(str(error).split())[:200]
+        # Keras tells the reason at the end of a long tale.
+        reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2][:200]
         raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None
     if not isinstance(model, keras.Model) or "mask" not in (model.output_names or ()):
         raise InputError(f"{path}: expected a model with the output 'mask'")

@@ -1,9 +1,12 @@
 """The folder of a run: made, checked before it is gone on with, and never emptied by mistake."""
 
+import fcntl
 import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -108,3 +111,26 @@ def record_environment(path: Path, config: RunConfig, fingerprint: str) -> None:
     seeds = {"seed": config.training.seed, "data_fingerprint": fingerprint}
     starts.append({"started": started, **describe_environment(config.training.precision), **seeds})
     write_text(path, json.dumps(starts, indent=2) + "\n")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a fold's folder, made here; a killed one leaves no lock behind.
+
+    Args:
+        folder: Folder of one fold.
+
+    Raises:
+        InputError: Another process trains this fold, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write the run folder: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder}: another process is training this fold") from None
+        yield

@@ -11,6 +11,7 @@ from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import make_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.gather import report_run, unfinished
+from agd_keras.training.executor import run_tasks
 from agd_keras.training.run_folder import check_folder, open_run, record_environment, resolve
 from agd_keras.training.train_fold import train_fold
 
@@ -24,6 +25,9 @@ def train(
     overwrite: bool = False,
     only: Sequence[int] | None = None,
     progress: Callable[[int, int], object] | None = None,
+    executor: str = "local",
+    cpus: int = 1,
+    gpus: float | None = None,
 ) -> dict[str, Any] | None:
     """Trains and tests all folds of a run, or some, and pools the test patients of all.
 
@@ -37,6 +41,9 @@ def train(
         overwrite: Replace the run of that folder.
         only: The folds to train, from 0. Default: all.
         progress: Called as `progress(done, total)`, in slices, while data is prepared.
+        executor: `local`, one fold after the other, or `ray`; see `run_tasks`.
+        cpus: Cores for a fold, with Ray.
+        gpus: GPUs for a fold, with Ray. Default: one where there are any.
 
     Returns:
         The metrics over the test patients of all folds, as in `metrics.json`; None while folds are
@@ -74,13 +81,13 @@ def train(
         open_run(out, config, folds, resume, overwrite)
         record_environment(out / "environment.json", config, cache.data_fingerprint)
     wait_for_hosts(strategy)
-    for index in chosen:
-        train_fold(out, index)
+    run_tasks(train_fold, [(out, index) for index in chosen], executor, cpus, gpus, "fold")
     if not writes:
         return None
     missing = unfinished(out)
     if missing:
-        logger.info("still to do: --resume --fold %s", ",".join(map(str, missing)))
+        if chosen:
+            logger.info("still to do: --resume --fold %s", ",".join(map(str, missing)))
         return None
     return report_run(out)
 

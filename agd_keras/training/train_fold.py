@@ -1,18 +1,16 @@
 """One fold of a run: trained, tested and reported, by what its run folder says."""
 
-import fcntl
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import load_folds, select
-from agd_keras.errors import InputError
 from agd_keras.evaluation.gather import is_done, write_record
-from agd_keras.training.run_folder import record_environment
+from agd_keras.training.run_folder import alone, record_environment
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +38,8 @@ def train_fold(
     import keras
 
     from agd_keras.inference.assess import assess
-    from agd_keras.inference.predictor import load_predictor
+    from agd_keras.inference.predictor import Predictor, load_model, load_predictor
+    from agd_keras.inference.temperature import fit_calibration, write_calibration
     from agd_keras.training.fit_fold import fit_fold
     from agd_keras.training.strategy import join_hosts
 
@@ -49,7 +48,7 @@ def train_fold(
     fold = load_folds(run / "folds.json")[index]
     folder = run / f"fold-{index}"
     writes = join_hosts(config.training.strategy) == 0
-    with _alone(folder) if writes else nullcontext():
+    with alone(folder) if writes else nullcontext():
         if is_done(folder):
             logger.info("fold %d: done before", index)
             return
@@ -71,6 +70,9 @@ def train_fold(
         if not writes:
             return
 
+        # As it was trained: an earlier start may have calibrated it.
+        predict = Predictor([load_model(model, compiled=False)]).predict_patient
+        write_calibration(model, fit_calibration(predict, parts["validation"], among=slices))
         logger.info("scoring the test patients")
         predictor = load_predictor(model)
         units = ", ".join(f"{len(getattr(fold, part))} {part}" for part in PARTS)
@@ -93,19 +95,3 @@ def train_fold(
         )
         parameters = predictor.models[0].count_params()
         write_record(folder, config, fold, cache.data_fingerprint, parameters)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps a second process from training the same fold; a killed one leaves no lock behind."""
-    try:
-        folder.mkdir(exist_ok=True)
-        file = (folder / "lock").open("w")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write the run folder: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{folder}: another process is training this fold") from None
-        yield

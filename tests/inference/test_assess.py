@@ -14,11 +14,14 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.report import read_sums
 from agd_keras.inference import assess as module
 from agd_keras.inference.assess import assess, evaluate_model
+from agd_keras.inference.temperature import Calibration
 from agd_keras.models import agd_autoencoder
 
 
 class Bright:
     """Stands in for a network: what is bright on FLAIR is tumour."""
+
+    calibration = Calibration()
 
     def predict_patient(self, images):
         return images[..., 1].astype(np.float32) / 255
@@ -64,6 +67,7 @@ def test_files_hold_what_is_returned(small_phantom, tmp_path):
         *(Bright(), find_slices(small_phantom), out, {"seed": 3}, "Title"),
         history=history,
         progress=lambda *call: calls.append(call),
+        uncertainty="tta",
     )
     assert files(out) == set(module.RESULTS)
     assert calls == [(done, 6) for done in range(1, 7)]
@@ -122,7 +126,9 @@ def test_overwrite_replaces_results_only(model, small_phantom, tmp_path):
     (out / "metrics.json").write_text("old")
     (out / "figures" / "training.png").write_text("old")  # of which this evaluation has none
     evaluate_model(model, small_phantom, out, overwrite=True)
-    assert files(out) == set(module.RESULTS) - {"figures/training.png"}
+    missing = {"figures/training.png", module.UNCERTAINTY}
+    missing |= {f"figures/{name}.png" for name in ("filtering_curves", "risk_coverage")}
+    assert files(out) == set(module.RESULTS) - missing
     assert json.loads((out / "metrics.json").read_text())["threshold"] == 0.5
 
 

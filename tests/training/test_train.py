@@ -259,10 +259,19 @@ def test_cache_holds_what_the_predictor_sees(small_phantom):
 def test_commands_train_and_evaluate(small_phantom, tmp_path, capsys):
     out = str(tmp_path / "run")
     arguments = ["--data", str(small_phantom), "--image-size", "32", "--epochs", "1", "--out", out]
-    for option in ("data.folds=3", "data.portions=6", "model.filters=[4, 8]", "model.skips=[2]"):
+    for option in ("data.portions=6", "model.filters=[4, 8]", "model.skips=[2]"):
         arguments += ["--set", option]
-    assert train_command.main([*arguments, "--set", "model.attention_at=[2]"]) == 0
-    assert "run folder" in capsys.readouterr().out
+    arguments += ["--set", "model.attention_at=[2]", "--folds", "2"]
+    assert train_command.main([*arguments, "--fold", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "to go on: agd-train --out" in shown
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert train_command.main(["--out", out, "--resume"]) == 0
+    shown = capsys.readouterr().out
+    assert "mean ± std of folds" in shown
+    assert f"{out}/report.html" in shown
+    assert train_command.main(["--out", out, "--resume", "--fold", "2"]) == 1
+    assert "--fold 2: expected 0 to 1" in capsys.readouterr().err
     results = tmp_path / "results"
     arguments = ["--model", out, "--data", str(small_phantom), "--out", str(results)]
     assert evaluate_command.main(arguments) == 0

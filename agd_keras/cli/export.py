@@ -1,0 +1,84 @@
+"""`agd-export`: make a trained model run without this package."""
+
+import argparse
+import sys
+from typing import Any
+
+from agd_keras.cli import common
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `agd-export` and returns its exit status."""
+    parser = common.parser("agd-export", "Export a trained model, compared with the original.")
+    parser.add_argument(
+        "--model", required=True, metavar="MODEL", help="a .keras file, or a run folder"
+    )
+    parser.add_argument("--format", required=True, choices=("saved_model", "tflite", "onnx"))
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="new folder; for saved_model that of the served model, which gets one more version",
+    )
+    parser.add_argument(
+        "--data",
+        help="`phantom` or a folder in the kaggle_3m layout, to compare on (that of the run)",
+    )
+    parser.add_argument(
+        "--quantize",
+        choices=("float32", "float16", "int8"),
+        help="numbers of a tflite file (float32)",
+    )
+    parser.add_argument(
+        "--version", type=int, metavar="N", help="number of a saved_model (the next free one)"
+    )
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="probability of a tumour pixel (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        default=0.005,
+        metavar="DICE",
+        help="refuse to write what loses more Dice than that (%(default)s)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a tflite or onnx export there"
+    )
+    arguments = parser.parse_args(argv)
+    for option, kinds in {
+        "quantize": ("tflite",),
+        "version": ("saved_model",),
+        "overwrite": ("tflite", "onnx"),
+    }.items():
+        if getattr(arguments, option) and arguments.format not in kinds:
+            parser.error(f"--{option}: only with --format {' or '.join(kinds)}")
+    for option in ("threshold", "max_drop"):
+        if not 0 <= getattr(arguments, option) <= 1:
+            parser.error(f"--{option.replace('_', '-')}: expected a number from 0 to 1")
+    return common.run(_export, arguments)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    common.load_tensorflow()
+    from agd_keras.export.onnx import export_onnx
+    from agd_keras.export.parity import parity_table, read_parity
+    from agd_keras.export.saved_model import export_saved_model
+    from agd_keras.export.tflite import export_tflite
+
+    shared: dict[str, Any] = {
+        name: getattr(arguments, name) for name in ("model", "out", "data", "threshold", "max_drop")
+    }
+    if arguments.format == "saved_model":
+        made = export_saved_model(**shared, version=arguments.version)
+    elif arguments.format == "tflite":
+        shared["quantize"] = arguments.quantize or "float32"
+        made = export_tflite(**shared, overwrite=arguments.overwrite)
+    else:
+        made = export_onnx(**shared, overwrite=arguments.overwrite)
+    common.print_table(parity_table(read_parity(arguments.out)))
+    print(f"export: {made}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

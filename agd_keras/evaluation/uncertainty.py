@@ -1,0 +1,263 @@
+"""Does uncertainty tell where and for whom a prediction fails? Curves of pixels and of patients."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import special, stats
+
+from agd_keras.data.slices import Slice
+from agd_keras.errors import InputError
+from agd_keras.evaluation import calibration, scores
+from agd_keras.evaluation.calibration import near_tumor
+from agd_keras.evaluation.evaluate import by_patient, check_probability, read_patient
+
+LEVELS = 41  # thresholds of the QU-BraTS curves, as its evaluation program has them
+
+
+class Maps(Protocol):
+    """What a prediction with uncertainty consists of, see `UncertaintyMaps`."""
+
+    @property
+    def probability(self) -> np.ndarray: ...
+    @property
+    def entropy(self) -> np.ndarray: ...
+    @property
+    def score(self) -> float: ...
+
+
+def entropy(probability: np.ndarray) -> np.ndarray:
+    """Entropy of a prediction for two classes, in nats: 0 at 0 and 1, ln 2 at 0.5.
+
+    Args:
+        probability: Float array of any shape, values 0 to 1.
+
+    Returns:
+        Float array of the same shape, values 0 to 0.693.
+
+    Example:
+
+    >>> entropy(np.array([0.0, 0.5, 1.0])).round(3).tolist()
+    [0.0, 0.693, 0.0]
+    """
+    probability = np.clip(probability, 0, 1)
+    return special.entr(probability) + special.entr(1 - probability)
+
+
+def patient_uncertainty(probability: np.ndarray, threshold: float = 0.5) -> float:
+    """Scores how uncertain a patient's mask is: the mean entropy at the predicted tumour.
+
+    Over the whole stack the score would mostly tell how large the tumour is, since the rest is easy
+    (Kahl et al. 2024). Where the mask is empty, the least certain pixel stands in: that of a
+    tumour having been missed.
+
+    Args:
+        probability: Float array of shape `(slices, height, width)`, values 0 to 1: all slices of a
+            patient.
+        threshold: A pixel is predicted as tumour at or above this probability.
+
+    Returns:
+        0 (certain) to 1: the entropy as a share of its largest value ln 2, over the pixels at most
+        5 rows and columns away from predicted tumour.
+
+    Reference:
+        Jungo et al. 2020, https://doi.org/10.3389/fnins.2020.00282; Kahl et al. 2024, ValUES,
+        https://arxiv.org/abs/2401.08501.
+
+    Example:
+
+    >>> patient_uncertainty(np.array([[[0.5, 1.0, 1.0, 0.0]]]))
+    0.25
+    """
+    mask = probability >= threshold
+    if not mask.any():
+        return float(entropy(probability).max(initial=0) / np.log(2))
+    return float(entropy(probability[near_tumor(mask, mask)]).mean() / np.log(2))
+
+
+def filtering_curves(
+    truth: np.ndarray, prediction: np.ndarray, uncertainty: np.ndarray
+) -> dict[str, list[float]]:
+    """What remains of a patient's prediction as the uncertain pixels are left out.
+
+    Good uncertainty leaves out what is wrong: Dice rises, few true pixels go.
+
+    Args:
+        truth: Boolean array of shape `(slices, height, width)`.
+        prediction: Boolean array of the same shape.
+        uncertainty: Float array of the same shape, 0 to 1, such as entropy divided by ln 2.
+
+    Returns:
+        `threshold`, 0 to 1 in 41 steps: pixels above it are left out; and at each `dice` of the
+        others, `filtered_tp` and `filtered_tn`, the shares of the true positives and negatives
+        that went, 0 of none. All pixels of the stack count as negatives, not those of the brain
+        alone.
+
+    Reference:
+        Mehta et al. 2022, QU-BraTS, https://arxiv.org/abs/2112.10074.
+
+    Example:
+
+    >>> truth, prediction = np.array([[[1, 1, 0, 0]], [[1, 0, 1, 0]]], dtype=bool)
+    >>> curves = filtering_curves(truth, prediction, np.array([[0.0, 0.9, 0.9, 0.0]]))
+    >>> curves["dice"][0], curves["dice"][-1], curves["filtered_tp"][0]
+    (1.0, 0.5, 0.0)
+    """
+    thresholds = np.linspace(0, 1, LEVELS)
+    level = np.searchsorted(thresholds, np.clip(uncertainty, 0, 1))  # the first that keeps a pixel
+    kinds = 2 * truth.astype(np.int64) + prediction  # tn, fp, fn, tp
+    table = np.bincount((kinds * LEVELS + level).ravel(), minlength=4 * LEVELS)
+    tn, fp, fn, tp = table.reshape(4, LEVELS).cumsum(axis=1)
+
+    def gone(kept: np.ndarray) -> list[float]:
+        return (1 - kept / kept[-1]).tolist() if kept[-1] else [0.0] * LEVELS
+
+    counts = [scores.Counts(*map(int, row)) for row in zip(tp, fp, fn, tn, strict=True)]
+    return {
+        "threshold": thresholds.tolist(),
+        "dice": [scores.dice(one) for one in counts],
+        "filtered_tp": gone(tp),
+        "filtered_tn": gone(tn),
+    }
+
+
+def filtering_score(curves: dict[str, list[float]]) -> float:
+    """The QU-BraTS score of `filtering_curves`: mean of the areas that should be large, 0 to 1.
+
+    Example:
+
+    >>> truth = np.array([[True, False]])
+    >>> filtering_score(filtering_curves(truth, truth, np.zeros((1, 2))))
+    1.0
+    """
+    area = {name: np.trapezoid(curves[name], curves["threshold"]) for name in curves}
+    return float((area["dice"] + (1 - area["filtered_tp"]) + (1 - area["filtered_tn"])) / 3)
+
+
+def mean_curves(patients: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """Means over patients of their `filtering_curves`."""
+    return {
+        name: np.mean([curves[name] for curves in patients], axis=0).tolist()
+        for name in patients[0]
+    }
+
+
+def risk_coverage(uncertainty: Sequence[float], dice: Sequence[float]) -> dict[str, Any]:
+    """How good the rest is if the most uncertain patients are handed to a reader.
+
+    Args:
+        uncertainty: A score for each patient, higher is less certain.
+        dice: The Dice of each patient, 0 to 1.
+
+    Returns:
+        `coverage`, the shares of patients kept, most certain first; `risk`, the mean of 1 - Dice
+        over them; `aurc`, the mean of that over coverages; `aurc_best` and `aurc_random`, the same
+        with patients ordered by Dice and by chance; `spearman`, the rank correlation of uncertainty
+        and 1 - Dice, None where one of them is the same for all. Patients of one score count as a
+        mean of their orders.
+
+    Raises:
+        ValueError: There is no patient, or not one score for each.
+
+    Reference:
+        Geifman & El-Yaniv 2017, https://arxiv.org/abs/1705.08500.
+
+    Example:
+
+    >>> curve = risk_coverage([0.1, 0.9], [0.75, 0.25])
+    >>> curve["coverage"], curve["risk"], curve["aurc"]
+    ([0.5, 1.0], [0.25, 0.5], 0.375)
+    """
+    score, loss = np.asarray(uncertainty, np.float64), 1 - np.asarray(dice, np.float64)
+    if not score.size or score.shape != loss.shape:
+        raise ValueError(
+            "`uncertainty` and `dice` must hold one number per patient. "
+            f"Received: {score.size} and {loss.size} numbers"
+        )
+    kept = np.arange(1, score.size + 1)
+    risk = np.cumsum(_ordered(loss, score)) / kept
+    varied = np.ptp(score) > 0 and np.ptp(loss) > 0
+    return {
+        "coverage": (kept / score.size).tolist(),
+        "risk": risk.tolist(),
+        "aurc": float(risk.mean()),
+        "aurc_best": float((np.cumsum(np.sort(loss)) / kept).mean()),
+        "aurc_random": float(loss.mean()),
+        "spearman": float(stats.spearmanr(score, loss).statistic) if varied else None,
+    }
+
+
+def _ordered(loss: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Losses from the lowest score to the highest, averaged over those of equal score."""
+    _, group = np.unique(score, return_inverse=True)
+    means = np.bincount(group, loss) / np.bincount(group)
+    return means[np.sort(group)]
+
+
+def evaluate_uncertainty(
+    predict: Callable[[np.ndarray], Maps],
+    slices: Iterable[Slice],
+    threshold: float = 0.5,
+    on_patient: Callable[[str], object] | None = None,
+) -> dict[str, Any]:
+    """Measures uncertainty at the original resolution, one patient in memory at a time.
+
+    Args:
+        predict: Function of the images of one patient, as for `evaluate`, that returns the mean
+            probability, its entropy in nats, and a score.
+        slices: Slices with masks of whole patients.
+        threshold: A pixel is predicted as tumour at or above this probability.
+        on_patient: Called with the name of each patient as it is done.
+
+    Returns:
+        Everything that `uncertainty.json` holds: `subjects`, Dice and score by patient;
+        `risk_coverage`; `qu_brats`, the means over patients of `filtering_curves` by entropy, and
+        of the `score`; `calibration`, Brier score and ECE by region: `image`, all pixels,
+        `near_tumor`, as in `metrics.json`, and `boundary`. What cannot be computed is None.
+
+    Raises:
+        InputError: There is no slice, one has no mask, or sizes do not fit.
+
+    Example:
+
+    >>> evaluate_uncertainty(predictor.predict, slices)  # doctest: +SKIP
+    {'subjects': {'TCGA_CS_4941': {'dice': 0.87, 'score': 0.41}}, ...}
+    """
+    subjects: dict[str, dict[str, float]] = {}
+    curves: list[dict[str, list[float]]] = []
+    sums: dict[str, list[dict[str, Any]]] = {"image": [], "near_tumor": [], "boundary": []}
+    for patient, own in by_patient(slices).items():
+        images, truth = read_patient(own)
+        maps = predict(images)
+        probability = check_probability(maps.probability, truth.shape)
+        prediction = probability >= threshold
+        dice = scores.dice(scores.count(truth, prediction))
+        subjects[patient] = {"dice": dice, "score": maps.score}
+        curves.append(filtering_curves(truth, prediction, maps.entropy / np.log(2)))
+        regions = {
+            "image": np.ones_like(truth),
+            "near_tumor": near_tumor(truth, prediction),
+            "boundary": calibration.near_boundary(truth, prediction),
+        }
+        for name, region in regions.items():
+            sums[name].append(calibration.calibration_sums(truth, probability, prediction, region))
+        if on_patient:
+            on_patient(patient)
+    if not subjects:
+        raise InputError("evaluation: expected at least one patient, got none")
+    total = {name: calibration.add_calibration(stacks) for name, stacks in sums.items()}
+    return {
+        "threshold": threshold,
+        "subjects": subjects,
+        "risk_coverage": risk_coverage(
+            [one["score"] for one in subjects.values()], [one["dice"] for one in subjects.values()]
+        ),
+        "qu_brats": {
+            **mean_curves(curves),
+            "score": float(np.mean([filtering_score(one) for one in curves])),
+        },
+        "calibration": {
+            name: {"brier": calibration.brier(one), "ece": calibration.ece(one)}
+            for name, one in total.items()
+        },
+    }

@@ -1,0 +1,87 @@
+"""The page that goes with an exported model: what it is for, what it takes, how good it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+CARD = """\
+# {artefact}
+
+Marks tumour in axial MRI slices of the brain (lower-grade glioma), by an attention-gated
+autoencoder made with `agd_keras` {version}.
+
+**For research only. This is no medical device and must not be used for diagnosis.**
+
+## Input and output
+
+{usage}
+
+Channels are pre-contrast T1, FLAIR and post-contrast T1, in this order; a missing one is filled
+with FLAIR. A pixel is tumour where the probability is at least {threshold:g}.
+
+## Where it comes from
+
+{origin}
+
+## How it compares with the model it was made of
+
+Measured on {slices} slices of {patients} {scored} of `{data}`, at their original size. These
+figures compare two files; how good the model is, the report of its run tells.
+
+{table}
+
+Largest difference between the two networks' outputs on the same input: {differences}.
+The file takes {bytes:,} bytes. The network alone takes {latency:.1f} ms for a slice on {cores} CPU
+cores (Keras: {keras_latency:.1f} ms).
+"""
+
+NETWORK = """\
+Input `image`, float32 `(batch, {size}, {size}, 3)`: a slice brought to that size (bilinear,
+averaging where it shrinks), normalised over all slices of the patient, each channel by itself.
+Tissue is what is brighter than the channel's mean; subtract the tissue's mean, divide by its
+standard deviation, clip to -5 to 5. Outputs {outputs}: probabilities, float32
+`(batch, {size}, {size}, 1)`, `mask` that of tumour.
+"""
+
+
+def network_usage(model: keras.Model) -> str:
+    """Tells what the network itself takes and returns, as Markdown.
+
+    Example:
+
+    >>> from agd_keras.models import agd_autoencoder
+    >>> "(batch, 32, 32, 3)" in network_usage(agd_autoencoder((32, 32, 3), filters=(4, 8)))
+    True
+    """
+    outputs = " and ".join(f"`{name}`" for name in sorted(model.output_names))
+    return NETWORK.format(size=model.input_shape[1], outputs=outputs)
+
+
+def model_card(origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str) -> str:
+    """Writes the page.
+
+    Args:
+        origin: What `find_origin` returned.
+        parity: What `measure_parity` returned, and `artefact`, the name of what was exported.
+        usage: Markdown that tells what goes into the artefact and what comes out.
+
+    Returns:
+        Markdown.
+    """
+    lines = ["| | Dice over all pixels | mean Dice of patients |", "|---|---:|---:|"]
+    for name, dice in parity["dice"].items():
+        lines.append(f"| {name} | {dice:.4f} | {parity['patient_dice'][name]:.4f} |")
+    known = [f"- {key.replace('_', ' ')}: {value}" for key, value in origin.items() if value]
+    differences = (f"{one['max']:.1e} (`{name}`)" for name, one in parity["difference"].items())
+    return CARD.format(
+        **{key: parity[key] for key in ("artefact", "threshold", "slices", "patients", "scored")},
+        **{key: parity[key] for key in ("data", "bytes", "cores")},
+        version=parity["versions"]["agd_keras"],
+        usage=usage.strip(),
+        origin="\n".join(known),
+        table="\n".join(lines),
+        differences=", ".join(differences),
+        latency=parity["latency_ms"]["artefact"],
+        keras_latency=parity["latency_ms"]["keras"],
+    )

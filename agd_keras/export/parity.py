@@ -1,0 +1,166 @@
+"""How far an exported model is from the Keras model that it was made of."""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from agd_keras.data.preprocess import resize_probability
+from agd_keras.errors import InputError
+from agd_keras.evaluation import scores
+from agd_keras.export.samples import Samples, read_prepared
+
+PARITY = "parity.json"
+BATCH = 32
+RUNS = 31  # odd, so that the median is one of them
+PACKAGES = ("agd_keras", "keras", "tensorflow", "ai-edge-litert", "onnxruntime")
+
+
+class Network(Protocol):
+    """What a Keras model and an `Artefact` have in common."""
+
+    @property
+    def input_shape(self) -> tuple: ...
+
+    @property
+    def predict_on_batch(self) -> Callable[[np.ndarray], Mapping[str, np.ndarray]]: ...
+
+
+def measure_parity(
+    model: Network,
+    artefact: Network,
+    samples: Samples,
+    file: str | Path,
+    threshold: float = 0.5,
+    served: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+) -> dict[str, Any]:
+    """Compares an exported network with its original, slice by slice.
+
+    Args:
+        model: The Keras model.
+        artefact: The exported network.
+        samples: The data; each patient is normalised as a whole for both networks.
+        file: File or folder whose bytes are counted.
+        threshold: A pixel is tumour at or above this probability, 0 to 1.
+        served: Further ways to the probabilities, by name: functions of a patient's uint8 images,
+            `(slices, height, width, 3)`, that return `(slices, height, width)`.
+
+    Returns:
+        What `parity.json` holds. `difference`: largest and mean absolute difference of each output
+        of the network. `dice`: 2·TP / (2·TP + FP + FN) over all pixels of all slices at their
+        original size; `patient_dice`: its mean over patients; both for `keras`, `artefact` and each
+        name of `served`. `latency_ms`: median of the network alone for a batch of one slice.
+    """
+    candidates = {"keras": model, "artefact": artefact}
+    served = served or {}
+    counts: dict[str, list[scores.Counts]] = {name: [] for name in (*candidates, *served)}
+    largest: dict[str, float] = {}
+    total: dict[str, float] = {}
+    pixels = 0
+    for images, prepared, truth in read_prepared(samples.scored, model.input_shape[1]):
+        one = prepared[:1]
+        outputs = {name: _predict(network, prepared) for name, network in candidates.items()}
+        for name, probability in outputs["keras"].items():
+            difference = np.abs(probability - outputs["artefact"][name])
+            # NaN must not get lost in a comparison.
+            largest[name] = float(np.maximum(largest.get(name, 0.0), difference.max()))
+            total[name] = total.get(name, 0.0) + float(difference.sum(dtype=np.float64))
+        pixels += outputs["keras"]["mask"].size
+        for name, output in outputs.items():
+            mask = [resize_probability(one[..., 0], truth.shape[1:]) for one in output["mask"]]
+            counts[name].append(scores.count(truth, np.stack(mask) >= threshold))
+        for name, predict in served.items():
+            counts[name].append(scores.count(truth, predict(images) >= threshold))
+    return {
+        "data": samples.data,
+        "scored": samples.side,
+        "patients": len(counts["keras"]),
+        "slices": len(samples.scored),
+        "threshold": threshold,
+        "difference": {
+            name: {"max": largest[name], "mean": total[name] / pixels} for name in largest
+        },
+        "dice": {name: scores.dice(sum(own, scores.Counts())) for name, own in counts.items()},
+        "patient_dice": {
+            name: float(np.mean([scores.dice(one) for one in own])) for name, own in counts.items()
+        },
+        "bytes": _size(Path(file)),
+        "latency_ms": {name: _latency(network, one) for name, network in candidates.items()},
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def refuse_drop(parity: Mapping[str, Any], max_drop: float, where: str) -> None:
+    """Refuses an artefact that finds less of the tumour than its original.
+
+    Args:
+        parity: What `measure_parity` returned.
+        max_drop: Largest loss of Dice, of all pixels or of the mean over patients, 0 to 1.
+        where: The artefact, for the message.
+
+    Raises:
+        InputError: It loses more.
+
+    Example:
+
+    >>> dice = {"keras": 0.81, "artefact": 0.80}
+    >>> refuse_drop({"dice": dice, "patient_dice": dice}, 0.02, "int8")
+    """
+    for measure in ("dice", "patient_dice"):
+        dice = parity[measure]
+        # So that NaN is refused too.
+        if not dice["keras"] - dice["artefact"] <= max_drop:
+            raise InputError(
+                f"{where}: {measure} falls from {dice['keras']:.4f} to {dice['artefact']:.4f} on "
+                f"{parity['slices']} slices, expected a drop of at most {max_drop:g} (--max-drop); "
+                "nothing was written"
+            )
+
+
+def _predict(network: Network, prepared: np.ndarray) -> dict[str, np.ndarray]:
+    starts = range(0, len(prepared), BATCH)
+    batches = [network.predict_on_batch(prepared[start : start + BATCH]) for start in starts]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _latency(network: Network, one: np.ndarray) -> float:
+    """Median milliseconds of a batch, after a few for warming up."""
+    times = []
+    for _ in range(RUNS + 3):
+        start = time.perf_counter()
+        network.predict_on_batch(one)
+        times.append(1000 * (time.perf_counter() - start))
+    return round(statistics.median(times[3:]), 3)
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def read_parity(out: str | Path) -> dict[str, Any]:
+    """Reads the `parity.json` in the folder of an export."""
+    return json.loads((Path(out) / PARITY).read_text(encoding="utf-8"))
+
+
+def parity_table(parity: Mapping[str, Any]) -> Any:
+    """Makes a rich table of what `measure_parity` returned."""
+    from rich.table import Table
+
+    table = Table(title=f"{parity['slices']} slices of {parity['patients']} {parity['scored']}")
+    for column in ("", "Dice", "mean Dice of patients", "ms a slice"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, dice in parity["dice"].items():
+        latency = parity["latency_ms"].get(name)
+        figures = (f"{dice:.4f}", f"{parity['patient_dice'][name]:.4f}")
+        table.add_row(name, *figures, "" if latency is None else f"{latency:.1f}")
+    differences = (f"{name} {one['max']:.1e}" for name, one in parity["difference"].items())
+    table.caption = f"largest difference: {', '.join(differences)}; {parity['bytes']:,} bytes"
+    return table

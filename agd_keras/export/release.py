@@ -1,0 +1,140 @@
+"""What the exports of all kinds share: where the model comes from and how the result is put up."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from agd_keras.errors import InputError
+from agd_keras.evaluation.origin import find_origin
+from agd_keras.export.card import model_card
+from agd_keras.export.network import ensemble_model
+from agd_keras.export.parity import PARITY, refuse_drop
+from agd_keras.export.samples import Samples, choose_samples
+from agd_keras.files import write_text
+from agd_keras.inference.artefacts import is_artefact
+from agd_keras.inference.predictor import load_predictor
+
+CARD = "MODEL_CARD.md"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained model, what it is compared on, and where it comes from."""
+
+    model: keras.Model
+    samples: Samples
+    origin: dict[str, Any]
+
+
+def load_source(model: str | Path, data: str | Path | None = None) -> Source:
+    """Loads a model to export.
+
+    Args:
+        model: A `.keras` file, or a run folder, whose folds become one averaging model.
+        data: Data set for the comparison, see `choose_samples`.
+
+    Returns:
+        The `Source`.
+
+    Raises:
+        InputError: The model or the data cannot be used, or the model is an export already.
+    """
+    if is_artefact(model):
+        raise InputError(f"{model}: expected a .keras file or a run folder, found an export")
+    networks = load_predictor(model).models
+    samples = choose_samples(model, data)
+    return Source(ensemble_model(networks), samples, find_origin(model, samples.scored))
+
+
+def check_out(out: Path, ours: tuple[str, ...], overwrite: bool = False) -> None:
+    """Refuses a folder in which an export would lie among other things or replace anything.
+
+    Args:
+        out: The folder to write into.
+        ours: Names of the files that the export writes.
+        overwrite: They may be there.
+
+    Raises:
+        InputError: It is a file, holds something else, or holds an export without `overwrite`.
+
+    Example:
+
+    >>> check_out(Path("no/such/folder"), ours=("model.tflite",))
+    """
+    try:
+        found = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    except OSError as error:
+        raise InputError(f"{out}: expected a folder ({error.strerror})") from None
+    other = [name for name in found if name not in ours]
+    if other:
+        raise InputError(f"{out}: expected a new folder, found one that holds {other[0]}")
+    if found and not overwrite:
+        raise InputError(f"{out}: expected a new folder, found an export; --overwrite replaces it")
+
+
+@contextmanager
+def staging(out: Path) -> Iterator[Path]:
+    """Gives a folder to fill beside `out`; what it then holds is renamed into `out`.
+
+    Nothing is left of it after an error. Folders come first, and an existing one is never replaced.
+
+    Args:
+        out: The folder for the results, which is made if need be.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        InputError: The folder cannot be written, or another process wrote the same version.
+
+    Example:
+
+    >>> import tempfile
+    >>> out = Path(tempfile.mkdtemp()) / "out"
+    >>> with staging(out) as work:
+    ...     size = (work / "note.txt").write_text("done")
+    >>> (out / "note.txt").read_text()
+    'done'
+    """
+    out = out.absolute()
+    work = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    try:
+        work.mkdir(parents=True)
+        yield work
+        out.mkdir(exist_ok=True)
+        for made in sorted(work.iterdir(), key=lambda path: path.is_file()):
+            # Renaming fails on a folder that is not empty, and replaces a file.
+            os.rename(made, out / made.name)
+    except OSError as error:
+        raise InputError(f"{out}: cannot write the export: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def describe(
+    folder: Path, source: Source, parity: dict[str, Any], max_drop: float, where: str, usage: str
+) -> None:
+    """Writes `parity.json` and `MODEL_CARD.md` of an artefact, unless it lost too much.
+
+    Args:
+        folder: Where to.
+        source: The model it was made of.
+        parity: What was measured, and anything else to note with it.
+        max_drop: Largest loss of Dice, 0 to 1.
+        where: What was made, for messages.
+        usage: Markdown that tells what goes into the artefact and what comes out.
+
+    Raises:
+        InputError: The loss is larger.
+    """
+    refuse_drop(parity, max_drop, where)
+    parity = {**parity, "origin": source.origin}
+    write_text(folder / PARITY, json.dumps(parity, indent=1) + "\n")
+    write_text(folder / CARD, model_card(source.origin, parity, usage))

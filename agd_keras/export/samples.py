@@ -1,0 +1,105 @@
+"""Which slices an exported model is compared on, and which ones its integers are fitted to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agd_keras.config import load_config
+from agd_keras.data.datasets import find_data
+from agd_keras.data.folds import load_folds, select
+from agd_keras.data.preprocess import prepare_patient
+from agd_keras.data.slices import Slice
+from agd_keras.evaluation.evaluate import by_patient, read_patient
+
+# Patients of a data set without folds: as many as a validation set of LGG, and more than that
+# changes no scale of an integer.
+SCORED, REPRESENTATIVE = 16, 8
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Slices of one data set.
+
+    Args:
+        data: Name or folder of the data set.
+        side: What `scored` is of it: `"validation patients"` or `"patients"`.
+        scored: Slices on which the exported model and its original are compared.
+        representative: Slices from which ranges of values are taken, not among `scored` if the
+            run tells which patients it was trained on.
+    """
+
+    data: str
+    side: str
+    scored: list[Slice]
+    representative: list[Slice]
+
+
+def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples:
+    """Picks slices by the run that a model lies in.
+
+    Args:
+        model: A run folder, or a `.keras` file in one or elsewhere.
+        data: `phantom` or a folder. By default the data of the run if it is still there, else
+            `phantom`.
+
+    Returns:
+        The validation patients of the model's first fold, with those that it was trained on as
+        representatives; of a model without folds, or other data, patients at even distances.
+
+    Raises:
+        InputError: The data or a file of the run cannot be used.
+
+    Example:
+
+    >>> samples = choose_samples("model.keras", "phantom")
+    >>> samples.side, len(samples.scored)
+    ('patients', 256)
+    """
+    path = Path(model).resolve()
+    folders = sorted(path.glob("fold-*")) if path.is_dir() else [path.parent]
+    run = path if path.is_dir() else path.parent.parent
+    settings: dict[str, Any] = {}
+    if (run / "config.yaml").is_file() and (run / "folds.json").is_file():
+        settings = load_config(run / "config.yaml").get("data") or {}
+    own = settings.get("path")
+    if data is None:
+        data = own if own and Path(own).is_dir() else "phantom"
+    slices = find_data(data)
+    if settings.get("split") == "subject":  # else no patient is new to the model
+        known = {one.patient for one in slices}
+        for fold in load_folds(run / "folds.json"):
+            here = any(folder.name == f"fold-{fold.index}" for folder in folders)
+            if here and known.issuperset(fold.train + fold.validation):
+                trained = _spread(select(slices, fold.train, "subject"), REPRESENTATIVE)
+                scored = select(slices, fold.validation, "subject")
+                return Samples(str(data), "validation patients", scored, trained)
+    return Samples(str(data), "patients", _spread(slices, SCORED), _spread(slices, REPRESENTATIVE))
+
+
+def _spread(slices: list[Slice], count: int) -> list[Slice]:
+    """Slices of some patients at even distances."""
+    patients = list(by_patient(slices).values())
+    places = np.unique(np.linspace(0, len(patients) - 1, count).round().astype(int))
+    return [one for place in places for one in patients[place]]
+
+
+def read_prepared(slices: list[Slice], image_size: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Reads patients one after the other, as the network wants them.
+
+    Args:
+        slices: Slices with masks. Those of a patient are normalised together.
+        image_size: Side of the network's square input in pixels.
+
+    Yields:
+        Images, uint8, `(slices, height, width, 3)`; network input, float32, `(slices, image_size,
+        image_size, 3)`; masks, boolean, `(slices, height, width)`.
+
+    Raises:
+        InputError: A file cannot be used.
+    """
+    for own in by_patient(slices).values():
+        images, truth = read_patient(own)
+        yield images, prepare_patient(images, image_size), truth

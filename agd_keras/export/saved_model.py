@@ -1,0 +1,193 @@
+"""A SavedModel that takes images as they are, for TensorFlow Serving and everything like it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from agd_keras.export.bundle import BATCHING, find_versions, next_version, write_warmup
+from agd_keras.export.graph import OVER_PATIENT, segment
+from agd_keras.export.network import freeze
+from agd_keras.export.parity import PARITY, measure_parity
+from agd_keras.export.release import CARD, check_out, describe, load_source, staging
+from agd_keras.files import write_text
+from agd_keras.inference.artefacts import SIGNATURE, load_artefact
+
+Function = Callable[..., dict[str, tf.Tensor]]
+USAGE = """
+| signature | input | outputs |
+|---|---|---|
+| `serving_default` | `image` float32 `(batch, height, width, 3)` | `probability` float32, `mask` uint8 0 or 1: `(batch, height, width, 1)` |
+| `uint8` | `image` uint8, the same shape | the same |
+| `encoded` | `image_bytes` string `(batch,)`: PNG or JPEG, all of one size | the same |
+| `patient` | `image` float32 `(patients, slices, height, width, 3)` | the same, `(patients, slices, height, width, 1)` |
+| `model` | `image` float32 `(batch, {size}, {size}, 3)`, normalised | {outputs}: float32 `(batch, {size}, {size}, 1)` |
+
+Images have any size and any positive scale: they are normalised, resized and brought back within
+the graph. **`patient` gives what the model was trained for**: intensities are normalised over all
+slices of a patient, sent together. The signatures of single images have but the image to go by,
+which finds less of the tumour: see `patient` and `serving_default` in the table of Dice below.
+"""  # noqa: E501
+
+
+def make_signatures(model: keras.Model, threshold: float = 0.5) -> dict[str, Function]:
+    """Makes the functions that a SavedModel answers with.
+
+    Args:
+        model: A float32 model made by `agd_autoencoder`.
+        threshold: A pixel is tumour at or above this probability, 0 to 1.
+
+    Returns:
+        `tf.function` by name of the signature: `serving_default`, `uint8` and `encoded` for single
+        images, `patient` for stacks, `model` for network input. The first dimension is the batch,
+        and no row of it depends on another, so that a server may batch requests as it likes.
+
+    Example:
+
+    >>> from agd_keras.models import agd_autoencoder
+    >>> signatures = make_signatures(agd_autoencoder((32, 32, 3), filters=(4, 8)))
+    >>> signatures["uint8"](tf.zeros((1, 50, 40, 3), tf.uint8))["mask"].shape
+    TensorShape([1, 50, 40, 1])
+    """
+    size = model.input_shape[1]
+
+    def signature(function: Function, name: str, *shape: int | None, dtype=tf.float32) -> Function:
+        return tf.function(function, input_signature=[tf.TensorSpec(shape, dtype, name)])
+
+    network = signature(freeze(model), "image", None, size, size, 3)
+
+    def image(image):
+        return segment(network, size, image, threshold)
+
+    def encoded(image_bytes):
+        spec = tf.TensorSpec((None, None, 3), tf.uint8)
+        return image(tf.map_fn(_decode, image_bytes, fn_output_signature=spec))
+
+    def patient(image):
+        return segment(network, size, image, threshold, OVER_PATIENT)
+
+    return {
+        "serving_default": signature(image, "image", None, None, None, 3),
+        "uint8": signature(image, "image", None, None, None, 3, dtype=tf.uint8),
+        "encoded": signature(encoded, "image_bytes", None, dtype=tf.string),
+        "patient": signature(patient, "image", None, None, None, None, 3),
+        SIGNATURE: network,
+    }
+
+
+def _decode(content: tf.Tensor) -> tf.Tensor:
+    # Takes PNG and JPEG alike, and has a fixed rank, unlike `decode_image`.
+    return tf.io.decode_png(content, channels=3)
+
+
+def write_saved_model(folder: Path, signatures: dict[str, Function]) -> None:
+    """Writes a SavedModel with tag `serve` that has these signatures and nothing else."""
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+
+
+def export_saved_model(
+    model: str | Path,
+    out: str | Path,
+    data: str | Path | None = None,
+    version: int | None = None,
+    threshold: float = 0.5,
+    max_drop: float = 0.005,
+) -> Path:
+    """Exports a trained model for TensorFlow Serving.
+
+    Normalisation, resizing and the way back to the input's size are in the graph, see
+    `make_signatures`. Single images are normalised by themselves. A patient's slices normalised
+    together, as in training, are what the signature `patient` is for: on LGG, single images cost
+    the compact model 0.012 of the mean Dice of 8 validation patients and 0.038 of 16 test patients.
+
+    Args:
+        model: A `.keras` file, or a run folder, whose folds are averaged.
+        out: The served model's folder, whose name is the model's name on the server. Gets
+            `<version>/` with graph, weights and warm-up records, and for the newest version
+            `MODEL_CARD.md`, `parity.json` and `batching.txt`.
+        data: Data for the comparison with the Keras model; by default that of the run.
+        version: A number that is not taken; by default the one after the highest.
+        threshold: A pixel is tumour at or above this probability, 0 to 1.
+        max_drop: Largest loss of Dice against the Keras model, 0 to 1.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        InputError: Model, data or folder cannot be used, or too much Dice is lost.
+
+    Example:
+
+    >>> export_saved_model("runs/first", "served/agd")  # doctest: +SKIP
+    PosixPath('served/agd/1')
+    """
+    out = Path(out)
+    files = (CARD, PARITY, "batching.txt")
+    check_out(out, (*files, *map(str, find_versions(out))), overwrite=True)
+    number = next_version(out, version)
+    source = load_source(model, data)
+    size = source.model.input_shape[1]
+    signatures = make_signatures(source.model, threshold)
+    with staging(out) as work:
+        folder = work / str(number)
+        write_saved_model(folder, signatures)
+        write_warmup(folder, out.absolute().name, warmup_requests(size))
+        write_text(work / "batching.txt", BATCHING)
+        parity = measure_parity(
+            source.model,
+            load_artefact(folder),
+            source.samples,
+            folder,
+            threshold,
+            served_signatures(folder),
+        )
+        parity = {"artefact": f"{out.absolute().name}/{number}", "format": "saved_model", **parity}
+        outputs = " and ".join(f"`{name}`" for name in sorted(source.model.output_names))
+        usage = USAGE.format(size=size, outputs=outputs)
+        describe(work, source, parity, max_drop, f"{out}/{number}", usage)
+    return out / str(number)
+
+
+def warmup_requests(size: int) -> dict[str, dict[str, np.ndarray]]:
+    """Makes a small request for each signature, of one row.
+
+    Args:
+        size: Side of the network's square input in pixels.
+
+    Returns:
+        Inputs by name, by signature.
+    """
+    image = np.zeros((1, size, size, 3), np.uint8)
+    return {
+        "serving_default": {"image": image.astype(np.float32)},
+        "uint8": {"image": image},
+        "encoded": {"image_bytes": np.array([tf.io.encode_png(image[0]).numpy()], object)},
+        "patient": {"image": image[None].astype(np.float32)},
+        SIGNATURE: {"image": image.astype(np.float32)},
+    }
+
+
+def served_signatures(folder: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Loads the signatures for images as functions that `evaluate` can call.
+
+    Args:
+        folder: The version's folder.
+
+    Returns:
+        By name of the signature, functions of a patient's images, `(slices, height, width, 3)`,
+        that return the probabilities, `(slices, height, width)`.
+    """
+    loaded = tf.saved_model.load(str(folder))
+
+    def single_images(images: np.ndarray) -> np.ndarray:
+        serve = loaded.signatures["serving_default"]
+        answers = [serve(image=tf.cast(one[None], tf.float32)) for one in images]
+        return np.concatenate([answer["probability"][..., 0] for answer in answers])
+
+    def patient(images: np.ndarray) -> np.ndarray:
+        answer = loaded.signatures["patient"](image=tf.cast(images[None], tf.float32))
+        return answer["probability"][0, ..., 0].numpy()
+
+    return {"serving_default": single_images, "patient": patient}

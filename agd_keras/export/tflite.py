@@ -1,0 +1,157 @@
+"""TFLite files for the LiteRT interpreter: phones, browsers, and the quickest on a CPU."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from agd_keras.data.slices import Slice
+from agd_keras.errors import InputError
+from agd_keras.export.card import network_usage
+from agd_keras.export.parity import PARITY, measure_parity
+from agd_keras.export.release import CARD, check_out, describe, load_source, staging
+from agd_keras.export.samples import read_prepared
+from agd_keras.export.saved_model import make_signatures, write_saved_model
+from agd_keras.inference.artefacts import SIGNATURE, load_artefact
+
+Quantize = Literal["float32", "float16", "int8"]
+FILE = "model.tflite"
+IMAGES = "serving_default"
+CALIBRATION_SLICES = 128
+USAGE = """
+Signature `serving_default`, for single images: input `image`, float32 `(batch, height, width, 3)`
+of any size and any positive scale; outputs `probability`, float32, and `mask`, uint8 0 or 1, of
+`(batch, height, width, 1)`. Each image is normalised by itself.
+
+Signature `model`, for a patient's slices normalised together, which finds more of the tumour:
+"""
+
+
+def export_tflite(
+    model: str | Path,
+    out: str | Path,
+    quantize: Quantize = "float32",
+    data: str | Path | None = None,
+    threshold: float = 0.5,
+    max_drop: float = 0.005,
+    overwrite: bool = False,
+) -> Path:
+    """Exports a trained model as a TFLite file of built-in operators only.
+
+    The file has the signature `model`, the network's input and outputs, always in float32, so that
+    the caller has nothing to scale. In `float32` and `float16` it has also `serving_default`, which
+    takes single images of any size: normalisation does not survive in 8 bits.
+
+    Args:
+        model: A `.keras` file, or a run folder, whose folds are averaged.
+        out: New folder, gets `model.tflite`, `parity.json` and `MODEL_CARD.md`.
+        quantize: `"float32"`; `"float16"`, weights of half the size; `"int8"`, weights and
+            arithmetic in 8-bit integers whose ranges are taken from slices of training patients;
+            activations that have no integer form, such as `elu`, stay in float32.
+        data: Data for ranges and for the comparison with the Keras model; by default the run's.
+        threshold: A pixel is tumour at or above this probability, 0 to 1.
+        max_drop: Largest loss of Dice against the Keras model, 0 to 1.
+        overwrite: Replace an earlier export in that folder.
+
+    Returns:
+        The TFLite file.
+
+    Raises:
+        InputError: Model, data or folder cannot be used, the model needs an operator that is not
+            built in, or too much Dice is lost.
+
+    Example:
+
+    >>> export_tflite("runs/first", "phone", quantize="int8")  # doctest: +SKIP
+    PosixPath('phone/model.tflite')
+    """
+    out = Path(out)
+    check_out(out, (FILE, PARITY, CARD), overwrite)
+    source = load_source(model, data)
+    slices = source.samples.representative
+    content = convert(source.model, quantize, slices, threshold)
+    check_operators(content)
+    with staging(out) as work:
+        file = work / FILE
+        file.write_bytes(content)
+        parity = measure_parity(source.model, load_artefact(file), source.samples, file, threshold)
+        parity = {"artefact": FILE, "format": "tflite", "quantize": quantize, **parity}
+        usage = network_usage(source.model)
+        usage = usage if quantize == "int8" else USAGE + usage
+        describe(work, source, parity, max_drop, f"{out}/{FILE} ({quantize})", usage)
+    return out / FILE
+
+
+def convert(
+    model: keras.Model, quantize: Quantize, slices: Sequence[Slice], threshold: float = 0.5
+) -> bytes:
+    """Converts a model to a TFLite file.
+
+    Args:
+        model: A float32 model made by `agd_autoencoder`.
+        quantize: See `export_tflite`.
+        slices: Representative slices, of whole patients; used for `"int8"`.
+        threshold: A pixel is tumour at or above this probability, 0 to 1.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        InputError: `quantize` is unknown, or an operator is not built in.
+    """
+    if quantize not in get_args(Quantize):
+        raise InputError(f"--quantize {quantize}: expected one of {', '.join(get_args(Quantize))}")
+    names = [SIGNATURE] if quantize == "int8" else [IMAGES, SIGNATURE]
+    signatures = {name: make_signatures(model, threshold)[name] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        # Not from the Keras model or with its exporter: they need operators of TensorFlow.
+        write_saved_model(Path(folder), signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
+        if quantize != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantize == "int8":
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            inputs = list(_calibration(slices, model.input_shape[1]))
+            converter.representative_dataset = lambda: inputs
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is")
+                return converter.convert()
+        except Exception as error:  # the converter has no errors of its own
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"the model cannot be converted to TFLite ({reason})") from error
+
+
+def _calibration(slices: Sequence[Slice], size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Slices at even distances, one a batch."""
+    step = max(1, len(slices) // CALIBRATION_SLICES)
+    prepared = (one for _, stack, _ in read_prepared(list(slices), size) for one in stack)
+    for place, one in enumerate(prepared):
+        if place % step == 0:
+            yield {"image": one[None]}
+
+
+def check_operators(content: bytes) -> None:
+    """Refuses a TFLite file that needs more than a plain interpreter.
+
+    Args:
+        content: The file.
+
+    Raises:
+        InputError: It has custom operators, such as those of TensorFlow ("Flex").
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(content)
+    codes = [graph.OperatorCodes(index) for index in range(graph.OperatorCodesLength())]
+    custom = [c.CustomCode() for c in codes if c.BuiltinCode() == schema.BuiltinOperator.CUSTOM]
+    if custom:
+        names = ", ".join(sorted(name.decode() for name in custom))
+        raise InputError(f"the model needs operators that LiteRT has not built in: {names}")

@@ -1,0 +1,119 @@
+"""Exported networks as something that a `Predictor` can call as it calls a Keras model."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from agd_keras.errors import InputError
+
+SIGNATURE = "model"
+SUFFIXES = (".tflite", ".onnx")
+Outputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A network in a file of another kind than `.keras`.
+
+    Args:
+        input_shape: `(None, image_size, image_size, channels)`.
+        predict_on_batch: Function of the network's input that returns its outputs by name.
+        layers: None that could be looked into.
+    """
+
+    input_shape: tuple[int | None, ...]
+    predict_on_batch: Callable[[np.ndarray], Outputs]
+    layers: tuple = ()
+
+
+def is_artefact(path: str | Path) -> bool:
+    """Tells whether a path names a `.tflite` or `.onnx` file or a SavedModel folder.
+
+    Example:
+
+    >>> is_artefact("model.tflite"), is_artefact("model.keras")
+    (True, False)
+    """
+    path = Path(path)
+    return path.suffix.lower() in SUFFIXES or find_version(path) is not None
+
+
+def find_version(folder: str | Path) -> Path | None:
+    """Returns the SavedModel that a folder is, or the one of its highest version, or None."""
+    folder = Path(folder)
+    if (folder / "saved_model.pb").is_file():
+        return folder
+    files = folder.glob("*/saved_model.pb")
+    versions = [file.parent for file in files if file.parent.name.isdecimal()]
+    return max(versions, key=lambda version: int(version.name), default=None)
+
+
+def load_artefact(path: str | Path) -> Artefact:
+    """Loads what `agd-export` wrote.
+
+    Args:
+        path: A `.tflite` or `.onnx` file, a SavedModel folder, or the folder of its versions, of
+            which the highest is taken, as the server does.
+
+    Returns:
+        The network, averaged over the folds if it was made of several. The folder of a SavedModel
+        can hold operations that read and write files: load only one that you trust.
+
+    Raises:
+        InputError: The file is missing, damaged, or was not made by `agd-export`.
+
+    Example:
+
+    >>> network = load_artefact("export/model.tflite")  # doctest: +SKIP
+    """
+    path = Path(path)
+    loaders = {".tflite": _load_tflite, ".onnx": _load_onnx}
+    loader = loaders.get(path.suffix.lower(), _load_saved_model)
+    if not path.exists():
+        raise InputError(f"{path}: expected a file or folder made by agd-export, found nothing")
+    try:
+        return loader(path)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the file holds, the reader of it must not show through
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: expected what agd-export writes ({reason})") from None
+
+
+def _load_saved_model(path: Path) -> Artefact:
+    version = find_version(path)
+    if version is None:
+        raise InputError(f"{path}: expected a SavedModel folder with saved_model.pb")
+    layer = keras.layers.TFSMLayer(str(version), call_endpoint=SIGNATURE)
+    (image,) = layer.call_endpoint_fn.structured_input_signature[1].values()
+
+    def predict(batch: np.ndarray) -> Outputs:
+        return {name: output.numpy() for name, output in layer(batch).items()}
+
+    return Artefact(tuple(image.shape), predict)
+
+
+def _load_tflite(path: Path) -> Artefact:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    runner = interpreter.get_signature_runner(SIGNATURE)
+    shape = runner.get_input_details()["image"]["shape"]
+    return Artefact((None, *map(int, shape[1:])), lambda batch: runner(image=batch))
+
+
+def _load_onnx(path: Path) -> Artefact:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (image,) = session.get_inputs()
+    names = [output.name for output in session.get_outputs()]
+
+    def predict(batch: np.ndarray) -> Outputs:
+        return dict(zip(names, session.run(names, {image.name: batch}), strict=True))
+
+    return Artefact((None, *image.shape[1:]), predict)

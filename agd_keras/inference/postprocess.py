@@ -1,0 +1,75 @@
+"""From probabilities to a mask: threshold, then what is too small is left out."""
+
+import numpy as np
+from scipy import ndimage
+
+
+def make_mask(
+    probability: np.ndarray,
+    threshold: float = 0.5,
+    largest_component: bool = False,
+    min_size: int = 0,
+) -> np.ndarray:
+    """Thresholds the probabilities of a case and drops small components.
+
+    A component is what hangs together through the slices, also over corners (26 neighbours).
+
+    Args:
+        probability: Array of shape `(slices, height, width)`, values 0 to 1.
+        threshold: Tumour is where the probability is at least this.
+        largest_component: Keep the largest component only; of equal ones, the lowest in the head.
+        min_size: Least number of voxels of a component that is kept.
+
+    Returns:
+        Boolean array of the same shape.
+
+    Example:
+
+    >>> probability = np.array([[[0.9, 0.8, 0.1, 0.7]]])
+    >>> make_mask(probability, min_size=2).astype(int).tolist()
+    [[[1, 1, 0, 0]]]
+    """
+    mask = np.asarray(probability) >= threshold
+    if not mask.any() or not (largest_component or min_size > 1):
+        return mask
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0  # the background
+    kept = sizes >= max(min_size, 1)
+    if largest_component:
+        kept &= np.arange(len(sizes)) == sizes.argmax()
+    return kept[labels]
+
+
+def measure(
+    mask: np.ndarray, probability: np.ndarray, spacing: tuple[float, float, float] | None
+) -> dict[str, float | int | None]:
+    """Measures a predicted tumour.
+
+    Args:
+        mask: Boolean array of shape `(slices, height, width)`.
+        probability: Float array of the same shape, values 0 to 1.
+        spacing: Between slices, rows and columns in mm; None, or NaN between slices, if unknown.
+
+    Returns:
+        `slices`, `slices_with_tumour`, `voxels`; `area_mm2`, the area in the slice with most, and
+        `volume_mm3`, both None where the spacing is unknown; `confidence`, the mean probability in
+        the mask, None if it is empty.
+
+    Example:
+
+    >>> measure(np.ones((2, 3, 4), bool), np.full((2, 3, 4), 0.75), (5.0, 1.0, 0.5))["volume_mm3"]
+    60.0
+    """
+    voxels = int(mask.sum())
+    areas = mask.sum(axis=(1, 2))
+    slices, rows, columns = spacing or (np.nan, np.nan, np.nan)
+    area, volume = float(areas.max() * rows * columns), float(voxels * slices * rows * columns)
+    return {
+        "slices": len(mask),
+        "slices_with_tumour": int((areas > 0).sum()),
+        "voxels": voxels,
+        "area_mm2": area if np.isfinite(area) else None,
+        "volume_mm3": volume if np.isfinite(volume) else None,
+        "confidence": float(probability[mask].mean(dtype=np.float64)) if voxels else None,
+    }

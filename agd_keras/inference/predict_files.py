@@ -1,0 +1,203 @@
+"""Predicts files and folders, a case at a time, and writes masks, pictures and a table."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from agd_keras.data.case import Case
+from agd_keras.data.orientation import square_view
+from agd_keras.data.volumes import Source, find_cases, read_case
+from agd_keras.errors import InputError
+from agd_keras.inference.outputs import (
+    MAPS,
+    draw_overlay,
+    replacing,
+    resolve_outputs,
+    write_maps,
+    write_table,
+)
+from agd_keras.inference.postprocess import make_mask, measure
+from agd_keras.inference.uncertainty import UncertaintyMaps, UncertaintyPredictor
+
+logger = logging.getLogger(__name__)
+
+TABLE = "predictions.csv"
+COLUMNS = (
+    *("case", "slices", "slices_with_tumour", "voxels", "area_mm2", "volume_mm3", "confidence"),
+    *("uncertainty", "masks", "notes"),
+)
+
+
+class PatientPredictor(Protocol):
+    """What predicts all slices of a patient, as `Predictor` does."""
+
+    def predict_patient(self, images: np.ndarray) -> np.ndarray:
+        """Maps images `(slices, height, width, 3)` to probabilities `(slices, height, width)`."""
+
+
+def predict_case(predictor: PatientPredictor, case: Case, flips: bool = False) -> np.ndarray:
+    """Predicts the probability of tumour at every pixel of a case.
+
+    Args:
+        predictor: What predicts.
+        case: What `read_case` returned.
+        flips: Average with the prediction of the mirrored head (test-time augmentation).
+
+    Returns:
+        Float32 array of shape `(slices, height, width)`, values 0 to 1.
+
+    Raises:
+        InputError: The field of view cannot be one of a head.
+
+    Example:
+
+    >>> from agd_keras.inference.predictor import Predictor
+    >>> from agd_keras.models import agd_autoencoder
+    >>> predictor = Predictor([agd_autoencoder((32, 32, 3), filters=(4, 8))])
+    >>> case = Case(np.zeros((2, 50, 40, 3)), (5.0, 1.0, 1.0), (), print)
+    >>> predict_case(predictor, case).shape
+    (2, 50, 40)
+    """
+    images, where = square_view(case.images, case.spacing)
+    probability = predictor.predict_patient(images)
+    if flips:
+        mirrored = predictor.predict_patient(images[:, :, ::-1])
+        probability = (probability + mirrored[:, :, ::-1]) / 2
+    return probability[where]
+
+
+def predict_maps(predictor: UncertaintyPredictor, case: Case) -> UncertaintyMaps:
+    """Predicts the probability of tumour at every pixel of a case, and how sure it is.
+
+    Args:
+        predictor: What predicts several times over.
+        case: What `read_case` returned.
+
+    Returns:
+        The maps, each of shape `(slices, height, width)`, and the score of the case.
+
+    Raises:
+        InputError: The field of view cannot be one of a head.
+    """
+    images, where = square_view(case.images, case.spacing)
+    maps = predictor.predict(images)
+    cut = {name: getattr(maps, name)[where] for name in MAPS}
+    return replace(maps, **cut)
+
+
+def predict_files(
+    predictor: PatientPredictor,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    threshold: float = 0.5,
+    flips: bool = False,
+    largest_component: bool = False,
+    min_size: int = 0,
+    overlays: bool = True,
+    uncertainty: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[dict[str, Any]]:
+    """Predicts every case in files and folders, holding one at a time in memory.
+
+    Masks are written in the format and geometry of their input, `<case>_mask.*`, with a picture
+    `<case>_overlay.png` of the outline and a row in `predictions.csv`. A case that cannot be
+    read is logged in one line, and the others are predicted all the same.
+
+    Args:
+        predictor: What predicts.
+        inputs: TIFF, PNG, NIfTI or DICOM files, or folders of them, as `find_cases` takes them.
+        out: Folder for the results; made if it does not exist.
+        threshold: Tumour is where the probability is at least this, above 0 and at most 1.
+        flips: Average with the prediction of the mirrored head.
+        largest_component: Keep the largest component of each case only.
+        min_size: Least number of voxels of a component that is kept.
+        overlays: Whether to draw pictures.
+        uncertainty: `tta`, `ensemble` or `mc_dropout`, see `UncertaintyPredictor`: also writes
+            `<case>_uncertainty.npz`, the maps in the order of the slices, and a picture of the
+            slice with most entropy; a score stands in the table. Not with `flips`.
+        overwrite: Replace files of an earlier prediction.
+        progress: Called as `progress(done, total)`, in cases.
+
+    Returns:
+        The rows of `predictions.csv`.
+
+    Raises:
+        InputError: No case is found, the folder cannot be used, or cases could not be predicted:
+            after all the others have been.
+
+    Example:
+
+    >>> import tempfile
+    >>> from agd_keras.data.phantom import ensure_phantom
+    >>> class Bright:
+    ...     def predict_patient(self, images):
+    ...         return (images[..., 1] > 200).astype("float32")
+    >>> data = ensure_phantom(patients=2, slices=2, size=32)
+    >>> rows = predict_files(Bright(), [data], tempfile.mkdtemp())
+    >>> [row["case"] for row in rows]
+    ['phantom_001', 'phantom_002']
+    """
+    out = Path(out)
+    if not 0 < threshold <= 1:
+        raise InputError(f"--threshold {threshold}: expected above 0 and at most 1")
+    if min_size < 0:
+        raise InputError(f"--min-size {min_size}: expected at least 0")
+    if flips and uncertainty:
+        raise InputError("--flips: not together with --uncertainty, whose `tta` has them")
+    uncertain = UncertaintyPredictor(predictor, uncertainty) if uncertainty else None
+    [table] = resolve_outputs(out, [TABLE], [], overwrite)
+    sources = find_cases(inputs)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot make the folder: {error.strerror}") from None
+    rows: list[dict[str, Any]] = []
+    failed: list[InputError] = []
+
+    def predict_source(source: Source) -> dict[str, Any]:
+        case = read_case(source)
+        overlay = [f"{source.name}_overlay.png"] if overlays else []
+        extra = [f"{source.name}_uncertainty.{kind}" for kind in ("npz", "png")] * bool(uncertain)
+        paths = resolve_outputs(out, [*case.masks, *extra, *overlay], source.files, overwrite)
+        maps = predict_maps(uncertain, case) if uncertain else None
+        probability = maps.probability if maps else predict_case(predictor, case, flips)
+        mask = make_mask(probability, threshold, largest_component, min_size)
+        with replacing(paths) as made:
+            case.write_masks(mask, made[: len(case.masks)])
+            if maps:
+                write_maps(maps, case.images, *made[len(case.masks) :][:2])
+            if overlays:
+                draw_overlay(case.images, mask, case.spacing).save(made[-1])
+        notes = "; ".join(case.notes)
+        if notes:
+            logger.info("%s: %s", source.name, notes)
+        found = measure(mask, probability, case.spacing)
+        masks = case.masks[0] if len(case.masks) == 1 else f"{source.name}/"
+        doubt = {"uncertainty": f"{maps.score:.3f}"} if maps else {}
+        return {"case": source.name, **found, **doubt, "masks": masks, "notes": notes}
+
+    try:
+        for done, source in enumerate(sources, start=1):
+            try:
+                rows.append(predict_source(source))
+            except InputError as error:
+                failed.append(error)
+                rows.append({"case": source.name, "notes": f"not predicted: {error}"})
+                if len(sources) > 1:
+                    logger.error("%s", error)
+            if progress:
+                progress(done, len(sources))
+    finally:
+        if len(rows) > len(failed):
+            write_table(table, rows, COLUMNS)
+    if failed and len(sources) == 1:
+        raise failed[0]
+    if failed:
+        raise InputError(f"{len(failed)} of {len(sources)} cases could not be predicted")
+    return rows

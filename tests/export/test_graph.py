@@ -1,0 +1,75 @@
+"""The graph's preprocessing against the Python code and Pillow."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from agd_keras.data.preprocess import normalize_patient
+from agd_keras.export.graph import OVER_PATIENT, normalize, resize, segment, to_planes
+
+STACKS = arrays(
+    np.uint8, st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.just(3))
+)
+
+
+def normalized(images, *axes):
+    planes = normalize(to_planes(tf.constant(images)), *axes).numpy()
+    return np.moveaxis(planes, -3, -1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STACKS)
+def test_each_image_is_normalised_by_itself(stack):
+    expected = np.concatenate([normalize_patient(image[None]) for image in stack])
+    np.testing.assert_allclose(normalized(stack), expected, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STACKS)
+def test_a_patient_is_normalised_as_a_whole(stack):
+    found = normalized(stack[None], OVER_PATIENT)[0]
+    np.testing.assert_allclose(found, normalize_patient(stack), atol=1e-5)
+
+
+def test_large_stacks_lose_no_digits(images):
+    stack = np.tile(images, (6, 1, 1, 1))
+    found = normalized(stack[None], OVER_PATIENT)[0]
+    np.testing.assert_allclose(found, normalize_patient(stack), atol=2e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 7.0, 1e4])
+def test_scale_does_not_matter(images, scale):
+    scaled = images.astype(np.float32) * np.float32(scale)
+    np.testing.assert_allclose(normalized(scaled), normalized(images), atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 77.7, 1e6])
+def test_a_constant_is_zero(value):
+    assert not normalized(np.full((2, 19, 23, 3), value, np.float32)).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(*[st.integers(1, 70)] * 4, st.integers(0, 99))
+def test_resizing_is_pillows(height, width, new_height, new_width, seed):
+    plane = np.random.default_rng(seed).normal(size=(height, width)).astype(np.float32)
+    size = (new_width, new_height)
+    expected = np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
+    found = resize(tf.constant(plane[None]), new_height, new_width)[0]
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.9])
+def test_mask_is_at_or_above_the_threshold(threshold):
+    values = tf.constant([0.1, 0.2, 0.5, 0.9])
+
+    def network(image):
+        return {"mask": tf.zeros_like(image[..., :1]) + values[:, None, None, None]}
+
+    found = segment(network, 8, tf.ones((4, 8, 8, 3)), threshold)
+    probability = found["probability"].numpy()
+    np.testing.assert_array_equal(found["mask"], probability >= np.float32(threshold))
+    np.testing.assert_allclose(probability[:, 0, 0, 0], values, atol=1e-6)

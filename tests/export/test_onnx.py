@@ -1,0 +1,69 @@
+"""The ONNX file in a process without TensorFlow."""
+
+import json
+
+import numpy as np
+import pytest
+
+from agd_keras.errors import InputError
+from agd_keras.export.onnx import export_onnx
+from agd_keras.inference.predictor import Predictor, load_predictor
+from agd_keras.models import agd_autoencoder
+
+
+@pytest.fixture(scope="module")
+def file(model_file, small_phantom, tmp_path_factory):
+    return export_onnx(model_file, tmp_path_factory.mktemp("web") / "onnx", small_phantom)
+
+
+FRESH = """
+import sys
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+(image,) = session.get_inputs()
+assert (image.name, image.type, image.shape[1:]) == ("image", "tensor(float)", [32, 32, 3])
+assert sorted(output.name for output in session.get_outputs()) == ["edge", "mask"]
+cases = np.load(sys.argv[2])
+for count in (1, 3, 32):
+    for name in ("mask", "edge"):
+        (output,) = session.run([name], {"image": cases[f"in_{count}"]})
+        expected = cases[f"{name}_{count}"]
+        assert output.dtype == np.float32 and output.shape == expected.shape
+        assert np.abs(output - expected).max() < 1e-5, (count, name)
+assert not any(one.split(".")[0] in ("tensorflow", "keras", "agd_keras") for one in sys.modules)
+print("same")
+"""
+
+
+def test_round_trip_in_a_fresh_process(file, model, run_script, tmp_path):
+    rng = np.random.default_rng(0)
+    cases = {}
+    for count in (1, 3, 32):
+        cases[f"in_{count}"] = rng.normal(size=(count, 32, 32, 3)).astype(np.float32)
+        outputs = model.predict_on_batch(cases[f"in_{count}"])
+        cases |= {f"{name}_{count}": output for name, output in outputs.items()}
+    np.savez(tmp_path / "cases.npz", **cases)
+    assert run_script(FRESH, file, tmp_path / "cases.npz").strip() == "same"
+
+
+def test_parity_and_predictor(file, model, images):
+    parity = json.loads((file.parent / "parity.json").read_text())
+    assert (parity["format"], parity["artefact"]) == ("onnx", "model.onnx")
+    assert max(one["max"] for one in parity["difference"].values()) < 1e-5
+    found = load_predictor(file).predict_patient(images)
+    np.testing.assert_allclose(found, Predictor([model]).predict_patient(images), atol=1e-5)
+
+
+def test_a_run_folder_becomes_one_averaging_file(small_phantom, images, tmp_path):
+    models = [agd_autoencoder((32, 32, 3), filters=(4, 8)) for _ in range(2)]
+    for fold, model in enumerate(models):
+        (tmp_path / "run" / f"fold-{fold}").mkdir(parents=True)
+        model.save(tmp_path / "run" / f"fold-{fold}" / "model.keras")
+    file = export_onnx(tmp_path / "run", tmp_path / "onnx", small_phantom)
+    expected = Predictor(models).predict_patient(images)
+    np.testing.assert_allclose(load_predictor(file).predict_patient(images), expected, atol=1e-5)
+
+
+def test_an_export_is_kept_unless_told(file, model_file):
+    with pytest.raises(InputError, match="--overwrite"):
+        export_onnx(model_file, file.parent)

@@ -1,0 +1,86 @@
+"""The figures of parity.json against a transcription, and the rule that refuses."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agd_keras.data.preprocess import prepare_patient
+from agd_keras.data.slices import find_slices
+from agd_keras.errors import InputError
+from agd_keras.evaluation.evaluate import by_patient, read_patient
+from agd_keras.export.parity import measure_parity, refuse_drop
+from agd_keras.export.samples import Samples
+
+
+def network(scale):
+    def predict(batch):
+        mask = 1 / (1 + np.exp(-scale * batch[..., 1:2]))
+        return {"mask": mask, "edge": mask / 2}
+
+    return SimpleNamespace(input_shape=(None, 16, 16, 3), predict_on_batch=predict)
+
+
+def test_figures_are_their_definitions(small_phantom, tmp_path):
+    slices = find_slices(small_phantom)
+    samples = Samples("phantom", "patients", slices, [])
+    (tmp_path / "file").write_bytes(b"12345")
+    one, other = network(2), network(0.5)
+    served = {"bright": lambda images: images[..., 1] / 255}
+    parity = measure_parity(one, other, samples, tmp_path / "file", 0.7, served)
+
+    differences, masks = [], {"keras": [], "artefact": [], "bright": []}
+    truths = []
+    for own in by_patient(slices).values():
+        images, truth = read_patient(own)
+        prepared = prepare_patient(images, 16)
+        truths.append(truth)
+        maps = {"keras": one, "artefact": other}
+        maps = {name: each.predict_on_batch(prepared)["mask"] for name, each in maps.items()}
+        differences.append(np.abs(maps["keras"] - maps["artefact"]))
+        for name, stack in maps.items():
+            large = [
+                np.asarray(Image.fromarray(plane[..., 0]).resize((32, 32), Image.BILINEAR))
+                for plane in stack
+            ]
+            masks[name].append(np.stack(large) >= 0.7)
+        masks["bright"].append(images[..., 1] / 255 >= 0.7)
+
+    def dice(truth, mask):
+        return 2 * np.sum(truth & mask) / (np.sum(truth) + np.sum(mask))
+
+    assert parity["difference"]["mask"]["max"] == pytest.approx(np.max(differences))
+    assert parity["difference"]["mask"]["mean"] == pytest.approx(np.mean(differences))
+    assert parity["difference"]["edge"]["max"] == pytest.approx(np.max(differences) / 2)
+    for name, stacks in masks.items():
+        assert parity["dice"][name] == pytest.approx(dice(np.stack(truths), np.stack(stacks)))
+        each = [dice(truth, mask) for truth, mask in zip(truths, stacks, strict=True)]
+        assert parity["patient_dice"][name] == pytest.approx(np.mean(each))
+    assert parity["bytes"] == 5
+    assert (parity["patients"], parity["slices"], parity["threshold"]) == (6, 36, 0.7)
+    assert all(value > 0 for value in parity["latency_ms"].values())
+
+
+@pytest.mark.parametrize(
+    ("pooled", "patients", "allowed"),
+    [(0.80, 0.7, True), (0.796, 0.7, True), (0.79, 0.7, False), (0.80, 0.69, False)],
+)
+def test_a_drop_of_either_measure_is_refused(pooled, patients, allowed):
+    parity = {
+        "slices": 9,
+        "dice": {"keras": 0.8, "artefact": pooled},
+        "patient_dice": {"keras": 0.7, "artefact": patients},
+    }
+    if allowed:
+        refuse_drop(parity, 0.005, "int8")
+    else:
+        with pytest.raises(InputError, match=r"int8: .* at most 0\.005"):
+            refuse_drop(parity, 0.005, "int8")
+
+
+def test_not_a_number_is_refused():
+    dice = {"keras": 0.8, "artefact": math.nan}
+    with pytest.raises(InputError):
+        refuse_drop({"slices": 1, "dice": dice, "patient_dice": dice}, 1.0, "int8")

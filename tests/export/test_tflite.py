@@ -1,0 +1,157 @@
+"""TFLite files in a process without TensorFlow, their operators, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from agd_keras.data.slices import find_slices
+from agd_keras.errors import InputError
+from agd_keras.export.graph import segment
+from agd_keras.export.tflite import check_operators, convert, export_tflite
+from agd_keras.inference.predictor import Predictor, load_predictor
+
+QUANTIZED = ("float32", "float16", "int8")
+
+
+@pytest.fixture(scope="module")
+def files(model_file, small_phantom, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phone")
+    return {
+        quantize: export_tflite(
+            model_file, folder / quantize, quantize, small_phantom, max_drop=0.05
+        )
+        for quantize in QUANTIZED
+    }
+
+
+FRESH = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+cases = np.load(sys.argv[1])
+for path, tolerance in zip(sys.argv[2::2], map(float, sys.argv[3::2])):
+    interpreter = Interpreter(path)
+    for name in [key for key in cases if key.startswith("in_")]:
+        signature = name.split("-")[1]
+        if signature not in interpreter.get_signature_list():
+            assert "int8" in path
+            continue
+        runner = interpreter.get_signature_runner(signature)
+        assert list(runner.get_input_details()) == ["image"]
+        answer = runner(image=cases[name])
+        for key, output in answer.items():
+            expected = cases[name.replace("in_", "out_") + "-" + key]
+            assert output.dtype == expected.dtype and output.shape == expected.shape, key
+            difference = np.abs(output.astype(float) - expected)
+            if key == "mask" and signature != "model":
+                assert difference.mean() < 1e-3  # a pixel at the threshold may fall either way
+            else:  # int8 by its mean, a single pixel may be far off
+                found = difference.mean() if "int8" in path else difference.max()
+                assert found <= tolerance, (path, name, key, found)
+assert not any(one.split(".")[0] in ("tensorflow", "keras", "agd_keras") for one in sys.modules)
+print("same")
+"""
+
+
+def test_round_trip_in_a_fresh_process(files, model, images, run_script, tmp_path):
+    cases = {}
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 32):
+        batch = rng.normal(size=(count, 32, 32, 3)).astype(np.float32)
+        cases[f"in_{count}-model"] = batch
+        for key, output in model.predict_on_batch(batch).items():
+            cases[f"out_{count}-model-{key}"] = output
+    for height, width, count in ((128, 128, 3), (200, 180, 1), (256, 256, 1), (512, 512, 1)):
+        batch = tf.image.resize(images[:count].astype(np.float32), (height, width)).numpy()
+        cases[f"in_{height}-serving_default"] = batch
+        for key, output in segment(model, 32, tf.constant(batch)).items():
+            cases[f"out_{height}-serving_default-{key}"] = output.numpy()
+    np.savez(tmp_path / "cases.npz", **cases)
+    tolerances = {"float32": 1e-5, "float16": 1e-2, "int8": 2e-2}
+    arguments = [x for name, limit in tolerances.items() for x in (files[name], limit)]
+    assert run_script(FRESH, tmp_path / "cases.npz", *arguments).strip() == "same"
+
+
+def test_sizes_and_dice_follow_the_numbers(files):
+    parity = {
+        name: json.loads((file.parent / "parity.json").read_text()) for name, file in files.items()
+    }
+    assert parity["float32"]["difference"]["mask"]["max"] < 1e-5
+    assert parity["float16"]["difference"]["mask"]["max"] < 1e-2
+    for name, one in parity.items():
+        assert one["quantize"] == name
+        assert one["bytes"] == files[name].stat().st_size
+        assert one["dice"]["keras"] - one["dice"]["artefact"] <= 0.05
+
+
+def test_int8_computes_in_integers(files):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(files["int8"]))
+    assert list(interpreter.get_signature_list()) == ["model"]
+    tensors = [t for t in interpreter.get_tensor_details() if t["shape"].size == 4]
+    # All activations but the input and the outputs, which are float32 for the caller.
+    floats = [t["name"] for t in tensors if t["dtype"] == np.float32]
+    assert len(floats) <= 3 < len([t for t in tensors if t["dtype"] == np.int8])
+
+
+def test_operators_are_built_in(files):
+    for file in files.values():
+        check_operators(file.read_bytes())
+
+
+def test_operators_that_are_not_built_in_are_refused():
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3), tf.float32)])
+    def function(x):
+        return tf.image.resize(x, (4, 4), antialias=True)
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    converter.allow_custom_ops = True
+    with pytest.raises(InputError, match="not built in: ScaleAndTranslate"):
+        check_operators(converter.convert())
+
+
+def test_unknown_numbers_are_refused(model, small_phantom):
+    with pytest.raises(InputError, match="--quantize int4"):
+        convert(model, "int4", find_slices(small_phantom))
+
+
+def test_nothing_is_left_of_a_refused_export(model_file, small_phantom, tmp_path):
+    with pytest.raises(InputError, match=r"float16.*nothing was written"):
+        export_tflite(model_file, tmp_path / "phone", "float16", small_phantom, max_drop=-1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_is_kept_unless_told(model_file, small_phantom, tmp_path):
+    out = tmp_path / "phone"
+    file = export_tflite(model_file, out, "float16", small_phantom)
+    before = file.read_bytes()
+    with pytest.raises(InputError, match="--overwrite"):
+        export_tflite(model_file, out, "float32", small_phantom)
+    assert file.read_bytes() == before
+    export_tflite(model_file, out, "float32", small_phantom, overwrite=True)
+    assert len(file.read_bytes()) > len(before)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds notes\.txt"):
+        export_tflite(model_file, out, "float32", small_phantom, overwrite=True)
+
+
+def test_the_predictor_takes_the_file(files, model, images):
+    expected = Predictor([model]).predict_patient(images)
+    for name, tolerance in {"float32": 1e-5, "float16": 1e-2}.items():
+        found = load_predictor(files[name]).predict_patient(images)
+        np.testing.assert_allclose(found, expected, atol=tolerance)
+    assert np.abs(load_predictor(files["int8"]).predict_patient(images) - expected).mean() < 2e-2
+    assert load_predictor(files["float32"]).explain(images, 0).keys() == {"mask", "edge"}
+
+
+def test_a_damaged_file_is_one_line(files, tmp_path):
+    content = files["float32"].read_bytes()
+    for place, damaged in enumerate((b"", content[:100], b"\0" * 64)):
+        path = tmp_path / f"{place}.tflite"
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="expected what agd-export writes") as raised:
+            load_predictor(path)
+        assert "\n" not in str(raised.value)

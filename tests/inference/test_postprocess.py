@@ -1,0 +1,71 @@
+"""Masks and measures against hand-made and brute-force ones."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from agd_keras.inference.postprocess import make_mask, measure
+
+
+def test_threshold_includes_its_value():
+    probability = np.array([[[0.49, 0.5, 0.51]]], np.float32)
+    assert make_mask(probability).tolist() == [[[False, True, True]]]
+    assert make_mask(probability, 0.51).tolist() == [[[False, False, True]]]
+
+
+def _components(mask) -> list[set]:
+    """Components over all 26 neighbours, by a flood fill."""
+    left, found = set(map(tuple, np.argwhere(mask))), []
+    while left:
+        component, front = set(), [min(left)]
+        left.discard(front[0])
+        while front:
+            voxel = front.pop()
+            component.add(voxel)
+            near = {one for one in left if max(np.abs(np.subtract(one, voxel))) <= 1}
+            left -= near
+            front += near
+        found.append(component)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    mask=arrays(bool, (3, 4, 5), elements=st.booleans()),
+    min_size=st.integers(0, 6),
+    largest=st.booleans(),
+)
+def test_components_against_flood_fill(mask, min_size, largest):
+    mask = mask & np.roll(mask, 1, 2)  # sparse, so that there are several
+    components = [one for one in _components(mask) if len(one) >= min_size]
+    if largest:
+        components = [one for one in components if len(one) == max(map(len, components))][:1]
+    found = make_mask(mask.astype(np.float32), 0.5, largest, min_size)
+    assert set(map(tuple, np.argwhere(found))) == set().union(*components)
+
+
+def test_largest_but_too_small_leaves_nothing():
+    assert not make_mask(np.ones((1, 2, 2)), largest_component=True, min_size=5).any()
+
+
+def test_measures_by_hand():
+    mask = np.zeros((3, 4, 4), bool)
+    mask[0, 0, 0] = mask[2, :2, :3] = True
+    probability = np.where(mask, 0.6, 0.1)
+    probability[0, 0, 0] = 0.95
+    found = measure(mask, probability, (5.0, 0.5, 2.0))
+    assert found == {
+        "slices": 3,
+        "slices_with_tumour": 2,
+        "voxels": 7,
+        "area_mm2": pytest.approx(6.0),
+        "volume_mm3": pytest.approx(35.0),
+        "confidence": pytest.approx((6 * 0.6 + 0.95) / 7),
+    }
+    assert measure(mask, probability, None)["area_mm2"] is None
+    thin = measure(mask, probability, (float("nan"), 0.5, 2.0))
+    assert (thin["area_mm2"], thin["volume_mm3"]) == (pytest.approx(6.0), None)
+    empty = measure(np.zeros_like(mask), probability, (5.0, 0.5, 2.0))
+    assert (empty["voxels"], empty["confidence"], empty["volume_mm3"]) == (0, None, 0.0)

@@ -1,0 +1,233 @@
+"""Files in, files out: what is written where, what is refused, and what one bad case does."""
+
+import csv
+import logging
+import shutil
+import tracemalloc
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from agd_keras.data.case import Case
+from agd_keras.errors import InputError
+from agd_keras.inference.outputs import draw_overlay, replacing
+from agd_keras.inference.predict_files import COLUMNS, predict_case, predict_files
+
+
+class Bright:
+    """Takes what is bright on FLAIR for tumour."""
+
+    def __init__(self):
+        self.seen = []
+
+    def predict_patient(self, images):
+        self.seen.append(images)
+        return np.clip(images[..., 1] / 255, 0, 1).astype(np.float32)
+
+
+def _picture(path, value=200, size=(6, 8)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.zeros((*size, 3), np.uint8)
+    array[1:4, 2:5, 1] = value
+    Image.fromarray(array).save(path)
+    return array
+
+
+def _table(out) -> list[dict[str, str]]:
+    with (out / "predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_masks_overlays_and_table(tmp_path):
+    array = _picture(tmp_path / "in" / "a.tif")
+    volume = array[..., 1].T[..., None].repeat(3, axis=2).astype(np.int16)
+    nibabel.Nifti1Image(volume, np.diag([-0.5, -2, 3, 1])).to_filename(tmp_path / "in" / "b.nii.gz")
+    (tmp_path / "in" / "c").mkdir()
+    shutil.copy(get_testdata_file("MR_small.dcm"), tmp_path / "in" / "c" / "d.dcm")
+    out = tmp_path / "out"
+    rows = predict_files(Bright(), [tmp_path / "in"], out)
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
+        *("a_mask.tif", "a_overlay.png", "b_mask.nii.gz", "b_overlay.png"),
+        *("c_mask.dcm", "c_overlay.png", "predictions.csv"),
+    ]
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(out / "a_mask.tif")), (array[..., 1] >= 127.5) * np.uint8(255)
+    )
+    mask = np.asarray(nibabel.load(out / "b_mask.nii.gz").dataobj)
+    np.testing.assert_array_equal(mask, volume >= 127.5)
+    pixels = pydicom.dcmread(tmp_path / "in" / "c" / "d.dcm").pixel_array
+    np.testing.assert_array_equal(pydicom.dcmread(out / "c_mask.dcm").pixel_array, pixels >= 127.5)
+
+    table = {row["case"]: row for row in _table(out)}
+    assert list(table) == [row["case"] for row in rows] and tuple(_table(out)[0]) == COLUMNS
+    assert table["a"]["voxels"] == "9" and table["a"]["area_mm2"] == table["a"]["volume_mm3"] == ""
+    assert float(table["a"]["confidence"]) == pytest.approx(200 / 255)
+    assert float(table["b"]["area_mm2"]) == 9.0 and float(table["b"]["volume_mm3"]) == 81.0
+    assert table["b"]["slices"] == table["b"]["slices_with_tumour"] == "3"
+    assert table["b"]["notes"] == "T1 and T1c filled by FLAIR"
+    assert float(table["c"]["area_mm2"]) == pytest.approx((pixels >= 127.5).sum() * 0.3125**2)
+
+
+def test_options_reach_the_mask(tmp_path):
+    array = np.zeros((6, 9, 3), np.uint8)
+    array[1:3, 1:3, 1], array[4, 4, 1], array[1:4, 6:8, 1] = 150, 250, 200
+    Image.fromarray(array).save(tmp_path / "a.png")
+
+    def predict(**options):
+        predict_files(Bright(), [tmp_path / "a.png"], tmp_path / "o", overwrite=True, **options)
+        return np.asarray(Image.open(tmp_path / "o" / "a_mask.png")) > 0
+
+    flair = array[..., 1]
+    np.testing.assert_array_equal(predict(), flair > 0)
+    np.testing.assert_array_equal(predict(threshold=0.7), flair >= 200)
+    np.testing.assert_array_equal(predict(largest_component=True), flair == 200)
+    np.testing.assert_array_equal(predict(min_size=2), (flair == 200) | (flair == 150))
+    predict(overlays=False)
+    for options in ({"threshold": 0}, {"threshold": 1.5}, {"min_size": -1}):
+        with pytest.raises(InputError, match="expected"):
+            predict(**options)
+
+
+def test_flips_average_with_the_mirrored_head():
+    class Lopsided:
+        def predict_patient(self, images):
+            return images[..., 1] * np.linspace(0, 1, images.shape[2])
+
+    images = np.random.default_rng(0).random((2, 4, 5, 3))
+    case = Case(images, None, (), lambda mask, paths: None)
+    weights = np.linspace(0, 1, 5)
+    expected = images[..., 1] * (weights + weights[::-1]) / 2
+    np.testing.assert_allclose(predict_case(Lopsided(), case, flips=True), expected)
+
+
+def test_network_sees_a_square_field_of_view():
+    images = np.random.default_rng(0).integers(10, 256, (2, 4, 10, 3), dtype=np.uint8)
+    case = Case(images, (5.0, 1.5, 0.5), (), lambda mask, paths: None)  # 6 x 5 mm
+    predictor = Bright()
+    probability = predict_case(predictor, case)
+    assert predictor.seen[0].shape == (2, 4, 12, 3)
+    np.testing.assert_allclose(probability, images[..., 1] / np.float32(255), rtol=1e-6)
+
+
+def test_one_bad_case_among_good_ones(tmp_path, caplog):
+    for name in ("a", "c"):
+        _picture(tmp_path / "in" / f"{name}.png")
+    (tmp_path / "in" / "b.png").write_bytes(b"\x89PNG damaged")
+    with caplog.at_level(logging.INFO), pytest.raises(InputError, match="1 of 3 cases could not"):
+        predict_files(Bright(), [tmp_path / "in"], tmp_path / "out")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        f"{tmp_path / 'in' / 'b.png'}: not a readable TIFF or PNG image"
+    ]
+    rows = _table(tmp_path / "out")
+    assert [row["case"] for row in rows] == ["a", "b", "c"]
+    assert rows[1]["notes"].startswith("not predicted: ") and rows[1]["voxels"] == ""
+    assert (tmp_path / "out" / "c_mask.png").exists()
+
+
+def test_a_single_bad_case_is_its_own_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "b.png").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="not a readable TIFF or PNG"):
+        predict_files(Bright(), [tmp_path / "b.png"], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_nothing_is_overwritten_unasked(tmp_path):
+    _picture(tmp_path / "a.png")
+    out = tmp_path / "out"
+    predict_files(Bright(), [tmp_path / "a.png"], out)
+    with pytest.raises(InputError, match=r"predictions\.csv: exists already; --overwrite"):
+        predict_files(Bright(), [tmp_path / "a.png"], out)
+    (out / "predictions.csv").unlink()
+    with pytest.raises(InputError, match=r"a_mask\.png: exists already"):
+        predict_files(Bright(), [tmp_path / "a.png"], out)
+    before = (out / "a_mask.png").read_bytes()
+    predict_files(Bright(), [tmp_path / "a.png"], out, threshold=0.9, overwrite=True)
+    assert (out / "a_mask.png").read_bytes() != before
+
+
+def test_truth_beside_the_input_is_never_replaced(tmp_path):
+    folder = tmp_path / "data" / "P_1"
+    _picture(folder / "P_1_1.tif")
+    _picture(folder / "P_1_2.tif")
+    Image.new("L", (8, 6), 255).save(folder / "P_1_1_mask.tif")
+    truth = (folder / "P_1_1_mask.tif").read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"P_1_1_mask\.tif: exists"):
+            predict_files(Bright(), [folder], tmp_path / "data", overwrite=overwrite)
+    assert (folder / "P_1_1_mask.tif").read_bytes() == truth
+
+
+def test_links_do_not_lead_out(tmp_path):
+    _picture(tmp_path / "in" / "sub" / "a.png")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="leads out of"):
+        predict_files(Bright(), [tmp_path / "in"], tmp_path / "out")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_output_folder_that_is_a_file(tmp_path):
+    _picture(tmp_path / "a.png")
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match="cannot make the folder"):
+        predict_files(Bright(), [tmp_path / "a.png"], tmp_path / "out")
+
+
+def test_half_written_files_vanish(tmp_path):
+    (tmp_path / "a").write_text("old")
+
+    def fail():
+        with replacing([tmp_path / "a", tmp_path / "b"]) as (first, _):
+            first.write_text("new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_memory_is_flat(tmp_path):
+    """One case at a time: four times the cases take no more memory."""
+
+    def peak(count):
+        folder = tmp_path / f"in{count}"
+        for number in range(count):
+            volume = np.full((64, 64, 8), number % 7, np.uint8)
+            path = folder / f"v{number}.nii"
+            folder.mkdir(exist_ok=True)
+            nibabel.Nifti1Image(volume, np.eye(4)).to_filename(path)
+        tracemalloc.start()
+        shape = np.zeros(1)
+        stub = Bright()
+        stub.predict_patient = lambda images: np.zeros(images.shape[:3], np.float32) + shape
+        predict_files(stub, [folder], tmp_path / f"out{count}", overlays=False)
+        try:
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(2)  # loads what is loaded once
+    few, many = peak(4), peak(16)
+    assert many < 1.2 * few
+
+
+def test_overlay_outlines_what_was_found():
+    images = np.zeros((3, 32, 64, 3))
+    images[..., 1] = 100
+    mask = np.zeros((3, 32, 64), bool)
+    mask[1, 8:24, 16:48] = True
+    picture = np.asarray(draw_overlay(images, mask, (5.0, 2.0, 1.0)))  # 64 x 64 mm
+    assert picture.shape == (256, 256, 3)
+    orange = (picture == (230, 159, 0)).all(axis=-1)
+    expected = np.zeros((256, 256), bool)
+    expected[64:192, 64:192] = True
+    expected[65:191, 65:191] = False
+    np.testing.assert_array_equal(orange, expected)
+    blank = np.zeros((1, 4, 4, 3))
+    assert draw_overlay(blank, np.zeros((1, 4, 4), bool), None).size == (256, 256)
