@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         "--version", type=int, metavar="N", help="number of a saved_model (the next free one)"
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.5, help="probability of a tumour pixel (%(default)s)"
+        "--threshold", type=float, metavar="P", help="least probability of tumour (the model's)"
     )
     parser.add_argument(
         "--max-drop",
@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(arguments, option) and arguments.format not in kinds:
             parser.error(f"--{option}: only with --format {' or '.join(kinds)}")
     for option in ("threshold", "max_drop"):
-        if not 0 <= getattr(arguments, option) <= 1:
+        value = getattr(arguments, option)
+        if value is not None and not 0 <= value <= 1:
             parser.error(f"--{option.replace('_', '-')}: expected a number from 0 to 1")
     return common.run(_export, arguments)
 

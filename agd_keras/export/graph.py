@@ -6,6 +6,7 @@ every runtime has built in: TensorFlow Serving as well as LiteRT.
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from agd_keras.data.preprocess import CLIP
@@ -103,12 +104,35 @@ def _triangles(source: tf.Tensor, target: int | tf.Tensor) -> tf.Tensor:
     return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
 
 
+def scale_temperature(probability: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Divides the logits of probabilities, as `evaluation.calibration.scale_temperature` does.
+
+    Args:
+        probability: Float32 tensor of any shape, values 0 to 1.
+        temperature: Above 1 draws towards 0.5, below 1 away from it.
+
+    Returns:
+        Float32 tensor of the same shape, at or above 0.5 exactly where `probability` is.
+
+    Example:
+
+    >>> scale_temperature(tf.constant([0.1, 0.5, 0.9]), 2.0).numpy().round(3).tolist()
+    [0.25, 0.5, 0.75]
+    """
+    # Further out float32 has no logit.
+    inside = tf.clip_by_value(probability, 1e-7, 1 - 1e-7)
+    scaled = tf.sigmoid((tf.math.log(inside) - tf.math.log(1.0 - inside)) / temperature)
+    below = float(np.nextafter(np.float32(0.5), np.float32(0)))
+    return tf.where(probability < 0.5, tf.minimum(scaled, below), tf.maximum(scaled, 0.5))
+
+
 def segment(
     network: Network,
     image_size: int,
     images: tf.Tensor,
     threshold: float = 0.5,
     axes: Sequence[int] = OVER_IMAGE,
+    temperature: float = 1.0,
 ) -> dict[str, tf.Tensor]:
     """Takes images of any size through normalisation and network, and back to their size.
 
@@ -119,6 +143,7 @@ def segment(
             `(patients, slices, height, width, 3)` with `OVER_PATIENT`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         axes: What each image is normalised over, see `normalize`.
+        temperature: What the logits of the probability are divided by, above 0.
 
     Returns:
         `probability`, float32, and `mask`, uint8 0 or 1, of the shape of `images` with 1 channel.
@@ -138,4 +163,6 @@ def segment(
     output = network(tf.transpose(small, (0, 2, 3, 1)))["mask"]
     probability = resize(output[..., 0], height, width)
     probability = tf.reshape(probability, tf.concat([shape[:-1], [1]], axis=0))
+    if temperature != 1:
+        probability = scale_temperature(probability, temperature)
     return {"probability": probability, "mask": tf.cast(probability >= threshold, tf.uint8)}

@@ -9,6 +9,7 @@ from agd_keras.export.card import network_usage
 from agd_keras.export.parity import PARITY, measure_parity
 from agd_keras.export.release import CARD, check_out, describe, load_source, staging
 from agd_keras.inference.artefacts import load_artefact
+from agd_keras.inference.temperature import MEMBER, write_calibration
 
 FILE = "model.onnx"
 
@@ -17,7 +18,7 @@ def export_onnx(
     model: str | Path,
     out: str | Path,
     data: str | Path | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     max_drop: float = 0.005,
     overwrite: bool = False,
 ) -> Path:
@@ -25,9 +26,9 @@ def export_onnx(
 
     Args:
         model: A `.keras` file, or a run folder, whose folds are averaged.
-        out: New folder, gets `model.onnx`, `parity.json` and `MODEL_CARD.md`.
+        out: New folder, gets `model.onnx`, `calibration.json`, `parity.json` and `MODEL_CARD.md`.
         data: Data for the comparison with the Keras model; by default that of the run.
-        threshold: A pixel is tumour at or above this probability, 0 to 1.
+        threshold: A pixel is tumour at or above this probability, 0 to 1. Default: the model's.
         max_drop: Largest loss of Dice against the Keras model, 0 to 1.
         overwrite: Replace an earlier export in that folder.
 
@@ -43,7 +44,7 @@ def export_onnx(
     PosixPath('onnx/model.onnx')
     """
     out = Path(out)
-    check_out(out, (FILE, PARITY, CARD), overwrite)
+    check_out(out, (FILE, PARITY, CARD, MEMBER), overwrite)
     source = load_source(model, data)
     with staging(out) as work:
         file = work / FILE
@@ -51,7 +52,10 @@ def export_onnx(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="In the future `np.object`")
             source.model.export(file, format="onnx", verbose=False)
-        parity = measure_parity(source.model, load_artefact(file), source.samples, file, threshold)
+        calibration = source.calibrate(threshold)
+        write_calibration(file, calibration)
+        reading = (calibration.threshold, calibration.temperature)
+        parity = measure_parity(source.model, load_artefact(file), source.samples, file, *reading)
         parity = {"artefact": FILE, "format": "onnx", **parity}
         usage = network_usage(source.model)
         describe(work, source, parity, max_drop, f"{out}/{FILE}", usage)

@@ -14,6 +14,7 @@ import numpy as np
 from agd_keras.data.preprocess import resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
+from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.export.samples import Samples, read_prepared
 
 PARITY = "parity.json"
@@ -38,6 +39,7 @@ def measure_parity(
     samples: Samples,
     file: str | Path,
     threshold: float = 0.5,
+    temperature: float = 1.0,
     served: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
 ) -> dict[str, Any]:
     """Compares an exported network with its original, slice by slice.
@@ -48,6 +50,7 @@ def measure_parity(
         samples: The data; each patient is normalised as a whole for both networks.
         file: File or folder whose bytes are counted.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
+        temperature: What the logits of the probability are divided by, above 0.
         served: Further ways to the probabilities, by name: functions of a patient's uint8 images,
             `(slices, height, width, 3)`, that return `(slices, height, width)`.
 
@@ -74,7 +77,9 @@ def measure_parity(
         pixels += outputs["keras"]["mask"].size
         for name, output in outputs.items():
             mask = [resize_probability(one[..., 0], truth.shape[1:]) for one in output["mask"]]
-            counts[name].append(scores.count(truth, np.stack(mask) >= threshold))
+            counts[name].append(
+                scores.count(truth, scale_temperature(np.stack(mask), temperature) >= threshold)
+            )
         for name, predict in served.items():
             counts[name].append(scores.count(truth, predict(images) >= threshold))
     return {
@@ -83,6 +88,7 @@ def measure_parity(
         "patients": len(counts["keras"]),
         "slices": len(samples.scored),
         "threshold": threshold,
+        "temperature": temperature,
         "difference": {
             name: {"max": largest[name], "mean": total[name] / pixels} for name in largest
         },

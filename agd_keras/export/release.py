@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,27 @@ from agd_keras.export.samples import Samples, choose_samples
 from agd_keras.files import write_text
 from agd_keras.inference.artefacts import is_artefact
 from agd_keras.inference.predictor import load_predictor
+from agd_keras.inference.temperature import Calibration
 
 CARD = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model, what it is compared on, and where it comes from."""
+    """A trained model, what it is compared on, where it comes from, and how it is to be read."""
 
     model: keras.Model
     samples: Samples
     origin: dict[str, Any]
+    calibration: Calibration
+
+    def calibrate(self, threshold: float | None) -> Calibration:
+        """Returns the model's calibration, with another threshold if one is given."""
+        return (
+            self.calibration
+            if threshold is None
+            else replace(self.calibration, threshold=threshold)
+        )
 
 
 def load_source(model: str | Path, data: str | Path | None = None) -> Source:
@@ -48,9 +58,10 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
     """
     if is_artefact(model):
         raise InputError(f"{model}: expected a .keras file or a run folder, found an export")
-    networks = load_predictor(model).models
+    predictor = load_predictor(model)
     samples = choose_samples(model, data)
-    return Source(ensemble_model(networks), samples, find_origin(model, samples.scored))
+    origin = find_origin(model, samples.scored)
+    return Source(ensemble_model(predictor.models), samples, origin, predictor.calibration)
 
 
 def check_out(out: Path, ours: tuple[str, ...], overwrite: bool = False) -> None:

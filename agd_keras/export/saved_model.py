@@ -14,6 +14,7 @@ from agd_keras.export.parity import PARITY, measure_parity
 from agd_keras.export.release import CARD, check_out, describe, load_source, staging
 from agd_keras.files import write_text
 from agd_keras.inference.artefacts import SIGNATURE, load_artefact
+from agd_keras.inference.temperature import write_calibration
 
 Function = Callable[..., dict[str, tf.Tensor]]
 USAGE = """
@@ -32,12 +33,15 @@ which finds less of the tumour: see `patient` and `serving_default` in the table
 """  # noqa: E501
 
 
-def make_signatures(model: keras.Model, threshold: float = 0.5) -> dict[str, Function]:
+def make_signatures(
+    model: keras.Model, threshold: float = 0.5, temperature: float = 1.0
+) -> dict[str, Function]:
     """Makes the functions that a SavedModel answers with.
 
     Args:
         model: A float32 model made by `agd_autoencoder`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
+        temperature: What the logits of the probability are divided by, above 0.
 
     Returns:
         `tf.function` by name of the signature: `serving_default`, `uint8` and `encoded` for single
@@ -59,14 +63,14 @@ def make_signatures(model: keras.Model, threshold: float = 0.5) -> dict[str, Fun
     network = signature(freeze(model), "image", None, size, size, 3)
 
     def image(image):
-        return segment(network, size, image, threshold)
+        return segment(network, size, image, threshold, temperature=temperature)
 
     def encoded(image_bytes):
         spec = tf.TensorSpec((None, None, 3), tf.uint8)
         return image(tf.map_fn(_decode, image_bytes, fn_output_signature=spec))
 
     def patient(image):
-        return segment(network, size, image, threshold, OVER_PATIENT)
+        return segment(network, size, image, threshold, OVER_PATIENT, temperature)
 
     return {
         "serving_default": signature(image, "image", None, None, None, 3),
@@ -92,7 +96,7 @@ def export_saved_model(
     out: str | Path,
     data: str | Path | None = None,
     version: int | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     max_drop: float = 0.005,
 ) -> Path:
     """Exports a trained model for TensorFlow Serving.
@@ -109,7 +113,7 @@ def export_saved_model(
             `MODEL_CARD.md`, `parity.json` and `batching.txt`.
         data: Data for the comparison with the Keras model; by default that of the run.
         version: A number that is not taken; by default the one after the highest.
-        threshold: A pixel is tumour at or above this probability, 0 to 1.
+        threshold: A pixel is tumour at or above this probability, 0 to 1. Default: the model's.
         max_drop: Largest loss of Dice against the Keras model, 0 to 1.
 
     Returns:
@@ -129,19 +133,22 @@ def export_saved_model(
     number = next_version(out, version)
     source = load_source(model, data)
     size = source.model.input_shape[1]
-    signatures = make_signatures(source.model, threshold)
+    calibration = source.calibrate(threshold)
+    reading = (calibration.threshold, calibration.temperature)
+    signatures = make_signatures(source.model, *reading)
     with staging(out) as work:
         folder = work / str(number)
         write_saved_model(folder, signatures)
         write_warmup(folder, out.absolute().name, warmup_requests(size))
+        write_calibration(folder, calibration)
         write_text(work / "batching.txt", BATCHING)
         parity = measure_parity(
             source.model,
             load_artefact(folder),
             source.samples,
             folder,
-            threshold,
-            served_signatures(folder),
+            *reading,
+            served=served_signatures(folder),
         )
         parity = {"artefact": f"{out.absolute().name}/{number}", "format": "saved_model", **parity}
         outputs = " and ".join(f"`{name}`" for name in sorted(source.model.output_names))

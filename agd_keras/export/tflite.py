@@ -18,6 +18,7 @@ from agd_keras.export.release import CARD, check_out, describe, load_source, sta
 from agd_keras.export.samples import read_prepared
 from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.inference.artefacts import SIGNATURE, load_artefact
+from agd_keras.inference.temperature import MEMBER, write_calibration
 
 Quantize = Literal["float32", "float16", "int8"]
 FILE = "model.tflite"
@@ -37,7 +38,7 @@ def export_tflite(
     out: str | Path,
     quantize: Quantize = "float32",
     data: str | Path | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     max_drop: float = 0.005,
     overwrite: bool = False,
 ) -> Path:
@@ -49,12 +50,12 @@ def export_tflite(
 
     Args:
         model: A `.keras` file, or a run folder, whose folds are averaged.
-        out: New folder, gets `model.tflite`, `parity.json` and `MODEL_CARD.md`.
+        out: New folder, gets `model.tflite`, `calibration.json`, `parity.json` and `MODEL_CARD.md`.
         quantize: `"float32"`; `"float16"`, weights of half the size; `"int8"`, weights and
             arithmetic in 8-bit integers whose ranges are taken from slices of training patients;
             activations that have no integer form, such as `elu`, stay in float32.
         data: Data for ranges and for the comparison with the Keras model; by default the run's.
-        threshold: A pixel is tumour at or above this probability, 0 to 1.
+        threshold: A pixel is tumour at or above this probability, 0 to 1. Default: the model's.
         max_drop: Largest loss of Dice against the Keras model, 0 to 1.
         overwrite: Replace an earlier export in that folder.
 
@@ -71,15 +72,18 @@ def export_tflite(
     PosixPath('phone/model.tflite')
     """
     out = Path(out)
-    check_out(out, (FILE, PARITY, CARD), overwrite)
+    check_out(out, (FILE, PARITY, CARD, MEMBER), overwrite)
     source = load_source(model, data)
     slices = source.samples.representative
-    content = convert(source.model, quantize, slices, threshold)
+    calibration = source.calibrate(threshold)
+    reading = (calibration.threshold, calibration.temperature)
+    content = convert(source.model, quantize, slices, *reading)
     check_operators(content)
     with staging(out) as work:
         file = work / FILE
         file.write_bytes(content)
-        parity = measure_parity(source.model, load_artefact(file), source.samples, file, threshold)
+        write_calibration(file, calibration)
+        parity = measure_parity(source.model, load_artefact(file), source.samples, file, *reading)
         parity = {"artefact": FILE, "format": "tflite", "quantize": quantize, **parity}
         usage = network_usage(source.model)
         usage = usage if quantize == "int8" else USAGE + usage
@@ -88,7 +92,11 @@ def export_tflite(
 
 
 def convert(
-    model: keras.Model, quantize: Quantize, slices: Sequence[Slice], threshold: float = 0.5
+    model: keras.Model,
+    quantize: Quantize,
+    slices: Sequence[Slice],
+    threshold: float = 0.5,
+    temperature: float = 1.0,
 ) -> bytes:
     """Converts a model to a TFLite file.
 
@@ -97,6 +105,7 @@ def convert(
         quantize: See `export_tflite`.
         slices: Representative slices, of whole patients; used for `"int8"`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
+        temperature: What the logits of the probability are divided by, above 0.
 
     Returns:
         The content of the file.
@@ -107,7 +116,8 @@ def convert(
     if quantize not in get_args(Quantize):
         raise InputError(f"--quantize {quantize}: expected one of {', '.join(get_args(Quantize))}")
     names = [SIGNATURE] if quantize == "int8" else [IMAGES, SIGNATURE]
-    signatures = {name: make_signatures(model, threshold)[name] for name in names}
+    made = make_signatures(model, threshold, temperature)
+    signatures = {name: made[name] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         # Not from the Keras model or with its exporter: they need operators of TensorFlow.
         write_saved_model(Path(folder), signatures)

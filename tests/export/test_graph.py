@@ -73,3 +73,17 @@ def test_mask_is_at_or_above_the_threshold(threshold):
     probability = found["probability"].numpy()
     np.testing.assert_array_equal(found["mask"], probability >= np.float32(threshold))
     np.testing.assert_allclose(probability[:, 0, 0, 0], values, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.47, 4.0])
+def test_temperature_is_that_of_the_predictor(temperature):
+    from agd_keras.evaluation.calibration import scale_temperature as expected
+    from agd_keras.export.graph import scale_temperature
+
+    p = np.random.default_rng(0).random((50, 40)).astype("float32")
+    p[0, :4] = 0, 1, 0.5, np.nextafter(np.float32(0.5), np.float32(0))
+    found = scale_temperature(tf.constant(p), temperature).numpy()
+    # The graph keeps 1e-7 away from both ends, which have no logit.
+    inside = np.clip(p, 1e-7, 1 - 1e-7)
+    np.testing.assert_allclose(found, expected(inside, temperature), atol=2e-6)
+    np.testing.assert_array_equal(found >= 0.5, p >= 0.5)

@@ -29,7 +29,7 @@ def test_figures_are_their_definitions(small_phantom, tmp_path):
     (tmp_path / "file").write_bytes(b"12345")
     one, other = network(2), network(0.5)
     served = {"bright": lambda images: images[..., 1] / 255}
-    parity = measure_parity(one, other, samples, tmp_path / "file", 0.7, served)
+    parity = measure_parity(one, other, samples, tmp_path / "file", 0.7, served=served)
 
     differences, masks = [], {"keras": [], "artefact": [], "bright": []}
     truths = []

@@ -311,7 +311,7 @@ def test_versions_follow_one_another(model_file, small_phantom, tmp_path, monkey
     parity |= dict.fromkeys(("threshold", "slices", "patients", "bytes", "cores"), 1)
     parity |= {"scored": "", "data": "", "difference": {}}
     parity |= {key: {"keras": 0.8, "artefact": 0.8} for key in ("dice", "patient_dice")}
-    monkeypatch.setattr(module, "measure_parity", lambda *arguments: parity)
+    monkeypatch.setattr(module, "measure_parity", lambda *arguments, **options: parity)
     out = tmp_path / "agd"
 
     def export(**options):
