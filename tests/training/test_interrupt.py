@@ -135,38 +135,46 @@ def test_files_that_cannot_grow_end_with_one_line(tiny_command, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+def _wait_for(process, start):
+    """Reads the lines of a command until one begins so; returns when it did."""
+    for line in process.stderr:
+        if line.startswith(start):
+            break
+    return time.monotonic()
+
+
 @pytest.mark.slow
 def test_twenty_kills(tiny_command, tmp_path, assert_same_result, capfd):
     """SIGKILL at twenty random moments: of starting, training, saving, scoring."""
     options = {"training": {"epochs": 60, "deterministic": True, "schedule": "plateau"}}
-    started = time.monotonic()
-    subprocess.run(tiny_command(tmp_path / "whole", **options), check=True, capture_output=True)
-    whole = time.monotonic() - started
+    begun = time.monotonic()
+    command = tiny_command(tmp_path / "whole", **options)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    starting = (trained := _wait_for(process, "first training step")) - begun
+    training = _wait_for(process, "scoring the test patients") - trained
+    process.stderr.read()
+    assert process.wait() == 0
+
     draw = random.Random(0)
-    kills, epochs = 0, []
+    run = tmp_path / "parts"
     resume: tuple[str, ...] = ()
-    while kills < 20:
-        command = tiny_command(tmp_path / "parts", *resume, **options)
+    epochs = []
+    for kill in range(20):
+        command = tiny_command(run, *resume, **options)
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        if kills % 5:  # one in five at any moment of the start, the others while it trains
-            for line in process.stderr:
-                if line.startswith("first training step"):
-                    break
-            time.sleep(draw.uniform(0, 2.5))
+        if kill % 5:  # while it trains; in all about half of the training is done then
+            _wait_for(process, "first training step")
+            time.sleep(draw.uniform(0, training / 16))
         else:
-            time.sleep(draw.uniform(0, whole / 3))
-        assert process.poll() is None, "ended before it was killed twenty times: more epochs"
+            time.sleep(draw.uniform(0, starting))
+        assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stderr.close()
-        kills += 1
-        run = tmp_path / "parts"
         resume = ("--resume",) if run.exists() else ()
         state = run / "fold-0" / "resume" / "state.json"
         epochs.append(len(json.loads(state.read_text())["rows"]) if state.exists() else 0)
-    subprocess.run(
-        tiny_command(tmp_path / "parts", *resume, **options), check=True, capture_output=True
-    )
-    assert_same_result(tmp_path / "whole" / "fold-0", tmp_path / "parts" / "fold-0")
+    subprocess.run(tiny_command(run, *resume, **options), check=True, capture_output=True)
+    assert_same_result(tmp_path / "whole" / "fold-0", run / "fold-0")
     with capfd.disabled():
         print(f"\n20 kills, after epochs {epochs}; then the same bits as the whole run")

@@ -1,0 +1,22 @@
+"""Keras without the lines that say nothing to a user."""
+
+import logging
+import os
+import warnings
+
+
+def load_keras() -> None:
+    """Imports Keras and its backend without what their libraries write while they load."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Python raises what matters
+    for noisy in ("absl", "tensorflow"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    # The training stream is shuffled by its own rule.
+    warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import keras  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
