@@ -231,3 +231,23 @@ def test_overlay_outlines_what_was_found():
     np.testing.assert_array_equal(orange, expected)
     blank = np.zeros((1, 4, 4, 3))
     assert draw_overlay(blank, np.zeros((1, 4, 4), bool), None).size == (256, 256)
+
+
+def test_maps_of_uncertainty(tmp_path):
+    array = _picture(tmp_path / "in" / "a.png", value=102)  # probability 0.4, and 0 around
+    out = tmp_path / "out"
+    [row] = predict_files(Bright(), [tmp_path / "in"], out, threshold=0.3, uncertainty="tta")
+    with np.load(out / "a_uncertainty.npz") as maps:
+        assert {name: values.shape for name, values in maps.items()} == dict.fromkeys(
+            ("probability", "entropy", "mutual_information"), (1, 6, 8)
+        )
+        # Every move of a function of single pixels is undone exactly: all predictions agree.
+        expected = array[None, ..., 1] / 255
+        np.testing.assert_allclose(maps["probability"], expected, atol=1e-3)
+        inside = -(0.4 * np.log(0.4) + 0.6 * np.log(0.6))
+        np.testing.assert_allclose(maps["entropy"], np.where(expected, inside, 0), atol=1e-3)
+        np.testing.assert_allclose(maps["mutual_information"], 0, atol=1e-3)
+    assert 0 < float(row["uncertainty"]) <= 1
+    assert Image.open(out / "a_uncertainty.png").size[0] > 100
+    with pytest.raises(InputError, match="--flips: not together with --uncertainty"):
+        predict_files(Bright(), [tmp_path / "in"], out, flips=True, uncertainty="tta")
