@@ -127,3 +127,30 @@ def test_two_processes_train_as_one(tiny_command, read_history, tmp_path):
     _finish(*processes)
     _assert_equal(read_history, tmp_path / "one", tmp_path / "two")
     assert (tmp_path / "two" / "metrics.json").is_file()
+
+
+@pytest.mark.slow
+def test_every_precision_trains_to_the_same_dice(tmp_path):
+    from agd_keras.config import make_config
+    from agd_keras.data.phantom import make_phantom
+    from agd_keras.training.train import train
+
+    data = make_phantom(tmp_path / "phantom", patients=20, slices=10, size=32)
+    dice = {}
+    for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+        config = make_config(
+            {
+                "data": {"path": str(data), "image_size": 32, "augment": "none"},
+                "model": {
+                    **{"filters": [16, 32, 48], "skips": [1, 2, 3], "attention_at": [2]},
+                    **{"edge_filters": 8, "stem_stride": 1},
+                },
+                "training": {
+                    **{"epochs": 25, "batch_size": 8, "learning_rate": 4e-3},
+                    **{"ema": 0.95, "precision": precision},
+                },
+            }
+        )
+        dice[precision] = train(config, tmp_path / precision)["subject"]["mean_dice"]
+    assert dice["float32"] > 0.88
+    assert max(dice.values()) - min(dice.values()) < 0.01, dice
