@@ -56,7 +56,7 @@ def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples
 
     >>> samples = choose_samples("model.keras", "phantom")
     >>> samples.side, len(samples.scored)
-    ('patients', 256)
+    ('patients', 320)
     """
     path = Path(model).resolve()
     folders = sorted(path.glob("fold-*")) if path.is_dir() else [path.parent]
