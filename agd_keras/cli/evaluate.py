@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from agd_keras.cli import common
+from agd_keras.cli import common, options
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,11 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         "--data", required=True, help="`phantom` or a folder in the kaggle_3m layout"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder for the results")
-    parser.add_argument(
-        "--uncertainty",
-        choices=("tta", "ensemble", "mc_dropout"),
-        help="also measure how well the model knows what it does not know: uncertainty.json",
-    )
+    options.add_uncertainty_option(parser, "measure how well the model knows where it fails")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results there")
     return common.run(_evaluate, parser.parse_args(argv))
 

@@ -2,9 +2,17 @@
 
 import argparse
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 from agd_keras.cli import common
+from agd_keras.errors import InputError
+
+NEEDED = {
+    "saved_model": ("tensorflow_serving",),
+    "tflite": ("ai_edge_litert",),
+    "onnx": ("onnx", "tf2onnx", "onnxruntime"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,14 +61,20 @@ def main(argv: list[str] | None = None) -> int:
     }.items():
         if getattr(arguments, option) and arguments.format not in kinds:
             parser.error(f"--{option}: only with --format {' or '.join(kinds)}")
-    for option in ("threshold", "max_drop"):
-        value = getattr(arguments, option)
-        if value is not None and not 0 <= value <= 1:
-            parser.error(f"--{option.replace('_', '-')}: expected a number from 0 to 1")
+    if arguments.threshold is not None and not 0 < arguments.threshold < 1:
+        parser.error("--threshold: expected a number between 0 and 1")
+    if not 0 <= arguments.max_drop <= 1:
+        parser.error("--max-drop: expected a number from 0 to 1")
     return common.run(_export, arguments)
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    for module in NEEDED[arguments.format]:
+        if find_spec(module) is None:
+            raise InputError(
+                f"--format {arguments.format}: expected {module.replace('_', '-')} to be "
+                "installed, `pip install agd_keras[export]`"
+            )
     common.load_tensorflow()
     from agd_keras.export.onnx import export_onnx
     from agd_keras.export.parity import parity_table, read_parity

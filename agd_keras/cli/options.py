@@ -103,6 +103,16 @@ def add_executor_options(made: argparse.ArgumentParser) -> None:
     )
 
 
+def add_uncertainty_option(made: Any, purpose: str) -> None:
+    """Adds `--uncertainty`, to a parser or a group of it."""
+    made.add_argument(
+        "--uncertainty",
+        choices=("tta", "ensemble", "mc_dropout"),
+        help=f"{purpose}, from several predictions: of changed images, of the folds of a run, or "
+        "with dropout left on",
+    )
+
+
 def indices(text: str) -> list[int] | None:
     """Reads numbers as `0,3`; None for `all`."""
     if text == "all":

@@ -3,9 +3,8 @@
 import argparse
 import sys
 
-from agd_keras.cli import common
+from agd_keras.cli import common, options
 
-METHODS = ("tta", "ensemble", "mc_dropout")
 _EPILOG = """\
 inputs: TIFF, PNG, NIfTI and DICOM files, folders of them at any depth, kaggle_3m patients.
 Contrasts in files of their own (BraTS' _t1, _flair, _t1ce) are one case. Colour is pre-contrast T1,
@@ -39,12 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     several.add_argument(
         "--flips", action="store_true", help="average with the prediction of the mirrored head"
     )
-    several.add_argument(
-        "--uncertainty",
-        choices=METHODS,
-        help="write maps of how sure the prediction is, from several: of changed images, of the "
-        "folds of a run, or with dropout left on",
-    )
+    options.add_uncertainty_option(several, "write maps of how sure the prediction is")
     parser.add_argument(
         "--largest-component", action="store_true", help="keep the largest tumour of a case only"
     )

@@ -5,7 +5,8 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,7 +100,7 @@ def measure_parity(
         "bytes": _size(Path(file)),
         "latency_ms": {name: _latency(network, one) for name, network in candidates.items()},
         "cores": os.cpu_count(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": _versions(),
     }
 
 
@@ -128,6 +129,14 @@ def refuse_drop(parity: Mapping[str, Any], max_drop: float, where: str) -> None:
                 f"{parity['slices']} slices, expected a drop of at most {max_drop:g} (--max-drop); "
                 "nothing was written"
             )
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # not every format needs each of them
+            versions[name] = version(name)
+    return versions
 
 
 def _predict(network: Network, prepared: np.ndarray) -> dict[str, np.ndarray]:

@@ -88,8 +88,10 @@ def assess(
             progress(len(done), patients)
 
     predict = predictor.predict_patient
-    uncertain = UncertaintyPredictor(predictor, uncertainty) if uncertainty else None
     threshold = predictor.calibration.threshold
+    uncertain = (
+        UncertaintyPredictor(predictor, uncertainty, threshold=threshold) if uncertainty else None
+    )
     metrics = evaluate(
         predict, slices, threshold, protocol=protocol, among=among, on_patient=on_patient
     )
@@ -106,7 +108,10 @@ def assess(
     }
     drawn |= {f"maps_{case.rank}": pictures.maps(case.image, case.maps) for case in chosen}
     if uncertain:
-        found = evaluate_uncertainty(uncertain.predict, slices, metrics["threshold"])
+        done.clear()
+        found = evaluate_uncertainty(
+            uncertain.predict, slices, threshold, lambda patient: on_patient(patient, {})
+        )
         text = json.dumps({"method": uncertainty, **found}, indent=1, allow_nan=False)
         write_text(folder / UNCERTAINTY, text + "\n")
         drawn["filtering_curves"] = figures.filtering_curves(found)
