@@ -153,7 +153,8 @@ def stack_channels(
     ('T1 and T1c filled by FLAIR',)
     """
     if "FLAIR" not in channels:
-        raise InputError(f"{path}: expected a FLAIR, found only {' and '.join(sorted(channels))}")
+        found = " and ".join(sorted(channels)) or "other contrasts"
+        raise InputError(f"{path}: expected a FLAIR, found only {found}")
     missing = [name for name in CHANNELS if name not in channels]
     notes = [f"{' and '.join(missing)} filled by FLAIR"] if missing else []
     images = np.empty((*channels["FLAIR"].shape, len(CHANNELS)), np.float32)

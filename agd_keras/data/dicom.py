@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _MAGIC = slice(128, 132)
 
 # Of every file in a folder only these are read before the series are chosen.
-_TAGS = ["Modality", "SeriesInstanceUID", "SeriesDescription", "ContrastBolusAgent", "Rows"]
+_TAGS = [
+    *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription"),
+    *("Modality", "ContrastBolusAgent", "Rows"),
+]
 
 _ENHANCED = re.compile(
     r"t1w? ?\+? ?(c|ce|gd)\b|\b(c|ce|gd|gad|gado|gadolinium|post|contrast|km)\b|\+ ?c\b|\bc ?\+"
@@ -97,6 +100,7 @@ def _choose_series(path: Path, files: Sequence[Path]) -> tuple[dict[str, list[Pa
     """The files of each contrast, and notes."""
     series: dict[str, list[Path]] = defaultdict(list)
     headers: dict[str, Dataset] = {}
+    studies: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for file in files:
         header = read_header(file, stop_before_pixels=True, specific_tags=_TAGS)
         with one_line(file, "DICOM file"):
@@ -104,18 +108,27 @@ def _choose_series(path: Path, files: Sequence[Path]) -> tuple[dict[str, list[Pa
                 uid = str(header.get("SeriesInstanceUID"))
                 series[uid].append(file)
                 headers.setdefault(uid, header)
+                patient = str(header.get("PatientID") or "")
+                studies[uid].add((patient, str(header.get("StudyInstanceUID") or "")))
     if not series:
         raise InputError(f"{path}: expected an MR image, found other DICOM files only")
     found: dict[str, list[Path]] = {}
     other, twice = [], False
+    mixed: set[tuple[str, str]] = set()
     for uid, header in headers.items():
         description = str(header.get("SeriesDescription", ""))
         contrast = name_contrast(description, str(header.get("ContrastBolusAgent") or ""))
+        if contrast or len(series) == 1:
+            mixed |= studies[uid]
         if contrast is None:
             other.append(description or "without description")
         else:
             twice |= contrast in found
             found[contrast] = series[uid]
+    if len(mixed) > 1:
+        raise InputError(
+            f"{path}: files of {len(mixed)} patients or studies, expected one in a folder"
+        )
     if len(series) == 1 and not found:
         return {"FLAIR": next(iter(series.values()))}, [f"series taken as FLAIR: {other[0]}"]
     if twice or (len(series) > 1 and "FLAIR" not in found):

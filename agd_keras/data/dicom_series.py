@@ -100,11 +100,18 @@ def _check_header(path: Path, header: "Dataset") -> int:
 
 def _read_frames(path: Path) -> tuple["Dataset", np.ndarray]:
     """Reads a file: the header alone, and float32 frames `(frames, rows, columns)`."""
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels import get_decoder, pixel_array
 
     with one_line(path, "DICOM file"):
         header = read_header(path)
         size = _check_header(path, header)
+        syntax = header.file_meta.TransferSyntaxUID
+        decoder = get_decoder(syntax)
+        if not decoder.is_available:
+            needs = [need.rpartition("requires ")[2] for need in decoder.missing_dependencies]
+            raise InputError(
+                f"{path}: transfer syntax {syntax.name} needs {' or '.join(needs)}, not installed"
+            )
         # Run-length coding could grow to far more than the image that the header tells of.
         if len(header.PixelData) > 2 * size + 2**16:
             raise InputError(f"{path}: {len(header.PixelData)} bytes of pixels, expected {size}")

@@ -27,7 +27,8 @@ _NAMES = {
     **dict.fromkeys(("t1ce", "t1c", "t1gd"), "T1c"),
     **dict.fromkeys(("t2", "t2w"), "T2"),
 }
-_NAME = re.compile(rf"(.+)[-_]({'|'.join(_NAMES)}|000[0-3])", re.IGNORECASE)
+# A number alone names a case, not a contrast.
+_NAME = re.compile(rf"(?:(.+)[-_])?({'|'.join(_NAMES)})|(.+)[-_](000[0-3])", re.IGNORECASE)
 
 # Contrasts that have only a number: in this package's order, or four as in the brain tumour task
 # of the Medical Segmentation Decathlon (http://medicaldecathlon.com).
@@ -49,7 +50,8 @@ def split_name(path: Path) -> tuple[str, str | None]:
         path: A `.nii` or `.nii.gz` file.
 
     Returns:
-        The case, and `T1`, `FLAIR`, `T1c`, `T2`, a number such as `0001`, or None.
+        The case, which is the folder where the name is that of a contrast only, and `T1`, `FLAIR`,
+        `T1c`, `T2`, a number such as `0001`, or None.
 
     Example:
 
@@ -60,7 +62,9 @@ def split_name(path: Path) -> tuple[str, str | None]:
     match = _NAME.fullmatch(stem)
     if not match:
         return stem, None
-    return match[1], _NAMES.get(match[2].lower(), match[2])
+    if match[4]:
+        return match[3], match[4]
+    return match[1] or path.resolve().parent.name or stem, _NAMES[match[2].lower()]
 
 
 def _open(path: Path) -> "Nifti1Image":
@@ -163,7 +167,7 @@ def read_nifti(name: str, files: Sequence[Path]) -> Case:
     for channel, (path, place) in found.items():
         if channel in CHANNELS:
             image = source if path == first else _open(path)
-            if image.ndim == 4 and image.shape[3] != 1 and len(files) > 1:
+            if image.ndim == 4 and image.shape[3] != 1 and (len(files) > 1 or not numbered):
                 raise InputError(f"{path}: expected 3 dimensions in a file for one contrast")
             same = image.shape[:3] == source.shape[:3]
             if not same or not np.allclose(image.affine, source.affine, atol=1e-2):

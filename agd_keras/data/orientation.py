@@ -9,10 +9,12 @@ An oblique volume is not resampled: each axis is taken for the anatomical one cl
 the way back is exact, voxel for voxel.
 """
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from agd_keras.data.case import MAX_VOXELS
 from agd_keras.errors import InputError
 
 AXIAL = ("L", "P", "S")
@@ -124,7 +126,8 @@ def square_view(
         three axes the images are.
 
     Raises:
-        InputError: The field of view is more than eight times as long as it is wide.
+        InputError: The field of view is more than eight times as long as it is wide, or there
+            would be more than `MAX_VOXELS`.
 
     Example:
 
@@ -140,9 +143,13 @@ def square_view(
     more = ((extents.max() - extents) / steps).round().astype(int)
     if spacing is None or not more.any():
         return images, (slice(None), slice(None), slice(None))
+    padded_shape = (len(images), *(counts + more).tolist())
+    if prod(padded_shape) > MAX_VOXELS:  # a few bytes of a compressed file could ask for a lot
+        found = "x".join(map(str, padded_shape))
+        raise InputError(f"{found} voxels in square slices, expected at most {MAX_VOXELS}")
     top, left = more // 2
     where = (slice(None), slice(top, top + counts[0]), slice(left, left + counts[1]))
     air = images.min(axis=(0, 1, 2))
-    padded = np.tile(air, (len(images), *(counts + more), 1))
+    padded = np.tile(air, (*padded_shape, 1))
     padded[where] = images
     return padded, where

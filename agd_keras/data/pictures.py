@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,10 +29,21 @@ def _silent() -> Iterator[None]:
         os.close(stderr)
 
 
-def _read_picture(path: Path) -> tuple[np.ndarray, str]:
+def _check_size(path: Path, slices: int) -> None:
+    """Refuses by its header a picture that is too large for one of so many slices."""
+    size = None
+    # What cannot be opened, decoding tells of.
+    with suppress(Exception), Image.open(path, formats=("TIFF", "PNG")) as image:
+        size = image.size
+    if size:
+        check_voxels(path, (slices, *size[::-1]))
+
+
+def _read_picture(path: Path, slices: int) -> tuple[np.ndarray, str]:
     """Reads the pixels, `(height, width)` or `(height, width, 3)`, and says what was lost."""
     check_file(path)
     with _silent(), one_line(path, "image"):
+        _check_size(path, slices)
         image = decode_image(path)
     if image.mode in _GREY:
         return np.asarray(image), ""
@@ -72,11 +83,10 @@ def read_pictures(name: str, files: Sequence[Path]) -> Case:
     planes: list[np.ndarray] = []
     notes: dict[str, None] = {}
     for path in files:
-        plane, note = _read_picture(path)
+        plane, note = _read_picture(path, len(files))
         if planes and plane.shape != planes[0].shape:
             sizes = " and ".join("x".join(map(str, p.shape)) for p in (plane, planes[0]))
             raise InputError(f"{path}: slices of different sizes or kinds ({sizes})")
-        check_voxels(path, (len(files), *plane.shape[:2]))
         planes.append(plane)
         if note:
             notes[note] = None

@@ -18,7 +18,9 @@ _READERS = {
 }
 
 # In a folder these are no input: truth, earlier predictions, the pictures made of them.
-_NO_INPUT = re.compile(r".*([-_](mask|seg|label|overlay))|labels(Tr|Ts)?", re.IGNORECASE)
+_NO_INPUT = re.compile(
+    r"(.*[-_])?(mask|seg|label|overlay|uncertainty)|labels(Tr|Ts)?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,9 @@ def _join_studies(folder: Path, name: str, found: list[Source]) -> list[Source]:
 def find_cases(inputs: Sequence[str | Path]) -> list[Source]:
     """Finds the cases that files and folders hold, by name; of DICOM, by a look at the header.
 
-    A picture is a case. So is a NIfTI file, unless its name ends in a contrast such as `_flair`:
-    then all contrasts of that name in the folder are one. The DICOM files of a folder are one, also
-    if each series of a study has a folder of its own in it, and so are the pictures
+    A picture is a case. So is a NIfTI file, unless its name ends in a contrast such as `_flair`, or
+    is one: then all contrasts of that name in the folder are one. The DICOM files of a folder are
+    one, also if each series of a study has a folder of its own in it, and so are the pictures
     `<folder>_<number>`, as in a patient of `kaggle_3m`. Links to folders, hidden files, masks and
     what is no image are passed over.
 

@@ -1,5 +1,6 @@
 """Predicts files and folders, a case at a time, and writes masks, pictures and a table."""
 
+import errno
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -89,6 +90,20 @@ def predict_maps(predictor: UncertaintyPredictor, case: Case) -> UncertaintyMaps
     return replace(maps, **cut)
 
 
+def _place(source: Source) -> Path:
+    return source.files[0] if len(source.files) == 1 else source.files[0].parent
+
+
+def _describe(source: Source, error: Exception) -> str:
+    """One line on why a case was not predicted, which names its file."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{_place(source)}: not enough memory"
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return f"{_place(source)}: cannot be read or its results written ({reason})"
+
+
 def predict_files(
     predictor: PatientPredictor,
     inputs: Sequence[str | Path],
@@ -107,7 +122,7 @@ def predict_files(
 
     Masks are written in the format and geometry of their input, `<case>_mask.*`, with a picture
     `<case>_overlay.png` of the outline and a row in `predictions.csv`. A case that cannot be
-    read is logged in one line, and the others are predicted all the same.
+    read, predicted or written is logged in one line, and the others are predicted all the same.
 
     Args:
         predictor: What predicts.
@@ -121,7 +136,8 @@ def predict_files(
         uncertainty: `tta`, `ensemble` or `mc_dropout`, see `UncertaintyPredictor`: also writes
             `<case>_uncertainty.npz`, the maps in the order of the slices, and a picture of the
             slice with most entropy; a score stands in the table. Not with `flips`.
-        overwrite: Replace files of an earlier prediction.
+        overwrite: Replace files of an earlier prediction, and remove its pictures and maps of a
+            case where none are made now.
         progress: Called as `progress(done, total)`, in cases.
 
     Returns:
@@ -130,6 +146,7 @@ def predict_files(
     Raises:
         InputError: No case is found, the folder cannot be used, or cases could not be predicted:
             after all the others have been.
+        OSError: The disk is full.
 
     Example:
 
@@ -150,7 +167,9 @@ def predict_files(
         raise InputError(f"--min-size {min_size}: expected at least 0")
     if flips and uncertainty:
         raise InputError("--flips: not together with --uncertainty, whose `tta` has them")
-    uncertain = UncertaintyPredictor(predictor, uncertainty) if uncertainty else None
+    uncertain = None
+    if uncertainty:
+        uncertain = UncertaintyPredictor(predictor, uncertainty, threshold=threshold)
     [table] = resolve_outputs(out, [TABLE], [], overwrite)
     sources = find_cases(inputs)
     try:
@@ -162,11 +181,17 @@ def predict_files(
 
     def predict_source(source: Source) -> dict[str, Any]:
         case = read_case(source)
-        overlay = [f"{source.name}_overlay.png"] if overlays else []
-        extra = [f"{source.name}_uncertainty.{kind}" for kind in ("npz", "png")] * bool(uncertain)
-        paths = resolve_outputs(out, [*case.masks, *extra, *overlay], source.files, overwrite)
-        maps = predict_maps(uncertain, case) if uncertain else None
-        probability = maps.probability if maps else predict_case(predictor, case, flips)
+        overlay = [f"{source.name}_overlay.png"]
+        extra = [f"{source.name}_uncertainty.{kind}" for kind in ("npz", "png")]
+        wanted = [*case.masks, *extra * bool(uncertain), *overlay * overlays]
+        paths = resolve_outputs(out, wanted, source.files, overwrite)
+        unwanted = [name for name in (*extra, *overlay) if name not in wanted]
+        stale = resolve_outputs(out, unwanted, source.files, overwrite) if overwrite else []
+        try:
+            maps = predict_maps(uncertain, case) if uncertain else None
+            probability = maps.probability if maps else predict_case(predictor, case, flips)
+        except InputError as error:  # knows of no file
+            raise InputError(f"{_place(source)}: {error}") from None
         mask = make_mask(probability, threshold, largest_component, min_size)
         with replacing(paths) as made:
             case.write_masks(mask, made[: len(case.masks)])
@@ -174,6 +199,8 @@ def predict_files(
                 write_maps(maps, case.images, *made[len(case.masks) :][:2])
             if overlays:
                 draw_overlay(case.images, mask, case.spacing).save(made[-1])
+        for path in stale:
+            path.unlink(missing_ok=True)
         notes = "; ".join(case.notes)
         if notes:
             logger.info("%s: %s", source.name, notes)
@@ -186,11 +213,14 @@ def predict_files(
         for done, source in enumerate(sources, start=1):
             try:
                 rows.append(predict_source(source))
-            except InputError as error:
-                failed.append(error)
-                rows.append({"case": source.name, "notes": f"not predicted: {error}"})
+            except (InputError, MemoryError, OSError) as error:
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise  # so it would be for all others
+                line = _describe(source, error)
+                failed.append(InputError(line))  # without a traceback, which would hold the case
+                rows.append({"case": source.name, "notes": f"not predicted: {line}"})
                 if len(sources) > 1:
-                    logger.error("%s", error)
+                    logger.error("%s", line)
             if progress:
                 progress(done, len(sources))
     finally:

@@ -183,6 +183,35 @@ def test_contrasts_by_name(tmp_path):
     )
 
 
+def test_contrasts_without_a_prefix(tmp_path):
+    for case in ("A", "B"):
+        (tmp_path / case).mkdir()
+        for name, seed in {"t1": 0, "flair": 1, "t1ce": 2, "t2": 3, "seg": 4}.items():
+            image = nibabel.Nifti1Image(_volume(seed=seed), PLAIN)
+            image.to_filename(tmp_path / case / f"{name}.nii.gz")
+    sources = find_cases([tmp_path])
+    assert [source.name for source in sources] == ["A/A", "B/B"]
+    assert find_cases([tmp_path / "A"])[0].name == "A"
+    case = read_case(sources[1])
+    assert case.masks == ("B/B_mask.nii.gz",)
+    for place in range(3):
+        expected = _volume(seed=place).transpose(2, 1, 0)
+        np.testing.assert_array_equal(case.images[..., place], expected)
+    assert "expected a FLAIR, found only T1" in _error(tmp_path / "A" / "t1.nii.gz")
+    assert "expected a FLAIR, found only other" in _error(tmp_path / "A" / "t2.nii.gz")
+    for number in range(2):  # names of cases, not of contrasts
+        image = nibabel.Nifti1Image(_volume(seed=number), PLAIN)
+        image.to_filename(tmp_path / f"{number:04}.nii")
+    assert [source.name for source in find_cases([tmp_path])] == ["0000", "0001", "A/A", "B/B"]
+
+
+def test_one_contrast_has_one_channel(tmp_path):
+    nibabel.Nifti1Image(_volume((*SHAPE, 4)), PLAIN).to_filename(tmp_path / "p_flair.nii.gz")
+    assert "expected 3 dimensions in a file for one contrast" in _error(tmp_path)
+    nibabel.Nifti1Image(_volume((*SHAPE, 1)), PLAIN).to_filename(tmp_path / "p_flair.nii.gz")
+    np.testing.assert_array_equal(_read(tmp_path).images[..., 1], _volume().transpose(2, 1, 0))
+
+
 def test_contrasts_must_share_a_grid(tmp_path):
     nibabel.Nifti1Image(_volume(), PLAIN).to_filename(tmp_path / "a_flair.nii")
     nibabel.Nifti1Image(_volume(), PLAIN + 1).to_filename(tmp_path / "a_t1.nii")
@@ -301,6 +330,15 @@ def test_pictures(tmp_path):
     assert "mode RGBA" in _error(tmp_path / "rgba.png")
 
 
+def test_large_pictures_are_refused_by_their_header(tmp_path):
+    content = bytearray(_png16(np.zeros((1, 1, 3), np.uint16)))
+    content[16:24] = struct.pack(">II", 2049, 7)  # no such pixels follow
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "a.png").write_bytes(content)
+    expected = f"{tmp_path / 'a.png'}: 1x7x2049 voxels, expected 1 to 2048 each way"
+    assert _error(tmp_path / "a.png") == expected
+
+
 def test_patient_of_numbered_slices(tmp_path):
     folder = tmp_path / "TCGA_A_1"
     folder.mkdir()
@@ -323,7 +361,14 @@ def test_folders_of_anything(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "in" / "x.tif")
     Image.new("L", (4, 4)).save(tmp_path / "in" / "X-2.png")
     nibabel.Nifti1Image(_volume(), PLAIN).to_filename(tmp_path / "in" / "deep" / "er" / "v.nii")
-    for other in ("x_mask.png", "x_overlay.png", ".hidden.png", "notes.txt", "v_seg.nii.gz"):
+    for other in (
+        "x_mask.png",
+        "x_overlay.png",
+        "x_uncertainty.png",
+        ".hidden.png",
+        "notes.txt",
+        "v_seg.nii.gz",
+    ):
         (tmp_path / "in" / other).write_bytes(b"?")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
     found = {source.name: source.kind for source in find_cases([tmp_path / "in"])}
@@ -351,6 +396,9 @@ def test_square_view():
     np.testing.assert_array_equal(padded[:, [0, 5]], np.broadcast_to([0, 1, 2], (2, 2, 6, 3)))
     with pytest.raises(InputError, match="4 x 600 mm"):
         square_view(images, (5.0, 1.0, 100.0))
+    large = np.broadcast_to(np.uint8(0), (256, 2048, 256, 3))  # takes no memory yet
+    with pytest.raises(InputError, match="^256x2048x2048 voxels in square slices, expected at mo"):
+        square_view(large, (1.0, 1.0, 1.0))
 
 
 def test_spacing_of_an_oblique_affine():

@@ -159,6 +159,19 @@ def test_what_cannot_be_decoded_is_one_line(tmp_path):
     assert "other than deflated" in _error(tmp_path / "deflated.dcm")
 
 
+def test_missing_decoders_are_named(tmp_path, monkeypatch):
+    syntax = pydicom.uid.JPEGLosslessSV1
+    decoder = pydicom.pixels.get_decoder(syntax)
+    monkeypatch.setattr(decoder, "_available", {})  # whatever is installed here
+    header = pydicom.dcmread(get_testdata_file("MR_small_RLE.dcm"))
+    header.file_meta.TransferSyntaxUID = syntax
+    header.save_as(tmp_path / "a.dcm")
+    message = _error(tmp_path / "a.dcm")
+    assert message.startswith(f"{tmp_path / 'a.dcm'}: transfer syntax JPEG Lossless, Non-Hier")
+    assert "pylibjpeg-libjpeg" in message and message.endswith(", not installed")
+    assert "damaged" not in message
+
+
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
@@ -254,6 +267,18 @@ def test_mixed_series_of_unknown_contrast(tmp_path):
     for name in ("a", "b"):
         _write_series(tmp_path / "p" / name, _volume(), SeriesDescription=name)
     assert "2 series, expected one" in _error(tmp_path / "p")
+
+
+@pytest.mark.parametrize("other", [{"study": "9.9"}, {"PatientID": "another"}])
+def test_patients_and_studies_are_not_mixed(tmp_path, other):
+    _write_series(tmp_path / "f", _volume(), SeriesDescription="FLAIR")
+    _write_series(tmp_path / "t", _volume(1), SeriesDescription="T1", **other)
+    for folder in ("f", "t"):
+        for path in list((tmp_path / folder).iterdir()):
+            (tmp_path / "p").mkdir(exist_ok=True)
+            path.rename(tmp_path / "p" / f"{folder}{path.name}")
+    expected = f"{tmp_path / 'p'}: files of 2 patients or studies, expected one in a folder"
+    assert _error(tmp_path / "p") == expected
 
 
 def test_contrasts_on_different_grids(tmp_path):

@@ -1,6 +1,7 @@
 """Files in, files out: what is written where, what is refused, and what one bad case does."""
 
 import csv
+import errno
 import logging
 import shutil
 import tracemalloc
@@ -14,6 +15,7 @@ from pydicom.data import get_testdata_file
 
 from agd_keras.data.case import Case
 from agd_keras.errors import InputError
+from agd_keras.evaluation.uncertainty import patient_uncertainty
 from agd_keras.inference.outputs import draw_overlay, replacing
 from agd_keras.inference.predict_files import COLUMNS, predict_case, predict_files
 
@@ -128,6 +130,58 @@ def test_one_bad_case_among_good_ones(tmp_path, caplog):
     assert (tmp_path / "out" / "c_mask.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "not enough memory"),
+        (PermissionError(errno.EACCES, "Permission denied"), "(Permission denied)"),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), "(File name too long)"),
+        (InputError("no head"), "no head"),
+    ],
+)
+def test_whatever_one_case_raises_the_others_are_predicted(tmp_path, error, reason):
+    for name, width in (("a", 8), ("b", 9), ("c", 8)):
+        _picture(tmp_path / "in" / f"{name}.png", size=(6, width))
+
+    class Fails(Bright):
+        def predict_patient(self, images):
+            if images.shape[2] == 9:
+                raise error
+            return super().predict_patient(images)
+
+    with pytest.raises(InputError, match="1 of 3 cases could not"):
+        predict_files(Fails(), [tmp_path / "in"], tmp_path / "out")
+    rows = _table(tmp_path / "out")
+    assert [row["voxels"] for row in rows] == ["9", "", "9"]
+    assert rows[1]["notes"].startswith(f"not predicted: {tmp_path / 'in' / 'b.png'}: ")
+    assert rows[1]["notes"].endswith(reason)
+
+
+def test_a_full_disk_ends_the_batch(tmp_path):
+    for name in ("a", "b"):
+        _picture(tmp_path / "in" / f"{name}.png")
+
+    class Full(Bright):
+        def predict_patient(self, images):
+            super().predict_patient(images)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    predictor = Full()
+    with pytest.raises(OSError, match="No space left"):
+        predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
+    assert len(predictor.seen) == 1
+
+
+def test_a_name_too_long_for_its_outputs(tmp_path):
+    for name in ("a", "b" * 250):
+        _picture(tmp_path / "in" / f"{name}.png")
+    with pytest.raises(InputError, match="1 of 2 cases could not"):
+        predict_files(Bright(), [tmp_path / "in"], tmp_path / "out")
+    rows = _table(tmp_path / "out")
+    assert [row["voxels"] for row in rows] == ["9", ""]
+    assert f"{'b' * 250}.png: " in rows[1]["notes"] and "too long" in rows[1]["notes"]
+
+
 def test_a_single_bad_case_is_its_own_error_and_leaves_nothing(tmp_path):
     (tmp_path / "b.png").write_bytes(b"damaged")
     with pytest.raises(InputError, match="not a readable TIFF or PNG"):
@@ -147,6 +201,17 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     before = (out / "a_mask.png").read_bytes()
     predict_files(Bright(), [tmp_path / "a.png"], out, threshold=0.9, overwrite=True)
     assert (out / "a_mask.png").read_bytes() != before
+
+
+def test_pictures_of_an_earlier_prediction_go(tmp_path):
+    _picture(tmp_path / "a.png")
+    out = tmp_path / "out"
+    predict_files(Bright(), [tmp_path / "a.png"], out, uncertainty="tta")
+    assert len(list(out.iterdir())) == 5
+    (out / "b_overlay.png").write_text("of another case")
+    predict_files(Bright(), [tmp_path / "a.png"], out, overlays=False, overwrite=True)
+    left = sorted(path.name for path in out.iterdir())
+    assert left == ["a_mask.png", "b_overlay.png", "predictions.csv"]
 
 
 def test_truth_beside_the_input_is_never_replaced(tmp_path):
@@ -247,7 +312,9 @@ def test_maps_of_uncertainty(tmp_path):
         inside = -(0.4 * np.log(0.4) + 0.6 * np.log(0.6))
         np.testing.assert_allclose(maps["entropy"], np.where(expected, inside, 0), atol=1e-3)
         np.testing.assert_allclose(maps["mutual_information"], 0, atol=1e-3)
-    assert 0 < float(row["uncertainty"]) <= 1
+    score = patient_uncertainty(expected, threshold=0.3)
+    assert score != pytest.approx(patient_uncertainty(expected), abs=0.01)
+    assert float(row["uncertainty"]) == pytest.approx(score, abs=5e-4)
     assert Image.open(out / "a_uncertainty.png").size[0] > 100
     with pytest.raises(InputError, match="--flips: not together with --uncertainty"):
         predict_files(Bright(), [tmp_path / "in"], out, flips=True, uncertainty="tta")
