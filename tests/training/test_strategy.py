@@ -135,7 +135,7 @@ def test_every_precision_trains_to_the_same_dice(tmp_path):
     from agd_keras.data.phantom import make_phantom
     from agd_keras.training.train import train
 
-    data = make_phantom(tmp_path / "phantom", patients=20, slices=10, size=32)
+    data = make_phantom(tmp_path / "phantom", patients=60, slices=8, size=32)
     dice = {}
     for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
         config = make_config(
@@ -146,11 +146,11 @@ def test_every_precision_trains_to_the_same_dice(tmp_path):
                     **{"edge_filters": 8, "stem_stride": 1},
                 },
                 "training": {
-                    **{"epochs": 25, "batch_size": 8, "learning_rate": 4e-3},
-                    **{"ema": 0.95, "precision": precision},
+                    **{"epochs": 30, "batch_size": 8, "learning_rate": 4e-3},
+                    **{"ema": 0.99, "precision": precision},
                 },
             }
         )
         dice[precision] = train(config, tmp_path / precision)["subject"]["mean_dice"]
-    assert dice["float32"] > 0.88
+    assert dice["float32"] > 0.9
     assert max(dice.values()) - min(dice.values()) < 0.01, dice
