@@ -70,10 +70,10 @@ def _predict(arguments: argparse.Namespace) -> None:
 
     predictor: ServingClient | Predictor
     if arguments.server:
-        predictor, threshold = ServingClient(arguments.server), 0.5
+        predictor = ServingClient(arguments.server)
     else:
         predictor = load_predictor(arguments.model)
-        threshold = predictor.calibration.threshold
+    threshold = predictor.calibration.threshold
     if arguments.batch_size:
         predictor.batch_size = arguments.batch_size
     rows = predict_files(

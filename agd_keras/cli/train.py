@@ -1,6 +1,7 @@
 """`agd-train`: train and test a network, with one command."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the run of that folder")
     existing.add_argument("--overwrite", action="store_true", help="replace the run of that folder")
-    return common.run(_train, parser.parse_args(argv))
+    arguments = parser.parse_args(argv)
+    if arguments.recipe and getattr(arguments, "data.folds") == 1:
+        parser.error("--recipe: not together with --one-test, a study rotates its folds")
+    return common.run(_train, arguments)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -69,7 +73,7 @@ def _train(arguments: argparse.Namespace) -> None:
     config = options.read_config(arguments, FLAGS, file, below)
     name = f"{Path(config.data.path).name}-{config.preset}" + (f"-{recipe}" if recipe else "")
     out = Path(arguments.out or Path("runs") / name)
-    again = f"agd-train --out {out} --resume" + (f" --recipe {recipe}" if recipe else "")
+    again = _again(arguments, out)
 
     common.load_tensorflow()
     choices: dict[str, Any] = {
@@ -87,14 +91,29 @@ def _train(arguments: argparse.Namespace) -> None:
         if (out / "config.yaml").exists():
             print(f"to go on: {again}", file=sys.stderr)
         raise
+    from agd_keras.evaluation.gather import unfinished
+
     for table in tables:
         common.print_table(table)
     print(common.effort())
     print(f"folder: {out}")
-    if not tables:
-        print(f"folds are missing; to go on: {again}")
-    else:
+    if not tables and (recipe or unfinished(out)):
+        print(f"folds are missing; to go on: agd-train --out {shlex.quote(str(out))} --resume")
+    elif tables:
         print(f"report: {out}/{'table.md' if recipe else 'report.html'}")
+
+
+def _again(arguments: argparse.Namespace, out: Path) -> str:
+    """The command that goes on with this one."""
+    words = ["agd-train", "--out", str(out), "--resume"]
+    if arguments.recipe:
+        words += ["--recipe", arguments.recipe]
+    if arguments.fold is not None:
+        words += ["--fold", ",".join(map(str, arguments.fold))]
+    if arguments.executor != "local":
+        words += ["--executor", arguments.executor, "--cpus", str(arguments.cpus)]
+        words += ["--gpus", str(arguments.gpus)] if arguments.gpus is not None else []
+    return shlex.join(words)
 
 
 def _run(config: Any, out: Path, choices: dict[str, Any], _: None) -> list[Any]:

@@ -179,7 +179,8 @@ def scale_temperature(probability: np.ndarray, temperature: float) -> np.ndarray
 
     Returns:
         Float32 array of the same shape: `sigmoid(logit(probability) / temperature)`, at or above
-        0.5 exactly where the probability is, so that the mask stays as it is.
+        0.5 exactly where the probability is, so that the mask stays as it is. Unless the
+        temperature is 1, a probability is first brought to within 1e-7 of 0 and 1.
 
     Reference:
         Guo et al. 2017, https://arxiv.org/abs/1706.04599.
@@ -192,7 +193,8 @@ def scale_temperature(probability: np.ndarray, temperature: float) -> np.ndarray
     probability = np.asarray(probability)
     if temperature == 1:
         return probability.astype(np.float32, copy=False)
-    logit = special.logit(np.clip(probability, 0, 1, dtype=np.float64))  # ±inf at the ends
+    # As in `fit_temperature`: exactly 0 or 1 comes from rounding.
+    logit = special.logit(np.clip(probability, 1e-7, 1 - 1e-7, dtype=np.float64))
     scaled = special.expit(logit / temperature).astype(np.float32)
     # Just below 0.5 the rounding to float32 could lift a pixel into the mask.
     below = np.nextafter(np.float32(0.5), np.float32(0))

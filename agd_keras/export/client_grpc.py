@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from agd_keras.errors import InputError
+from agd_keras.export.client_rest import check_numbers
 
 # The library repeats what was refused for now, five tries at most; waits double.
 RETRIES = {
@@ -102,7 +103,7 @@ class GrpcClient:
             That output, an array whose first axis is the batch.
 
         Raises:
-            InputError: The server is out of reach or refuses the request.
+            InputError: The server is out of reach, refuses the request or answers something else.
         """
         import tensorflow as tf
         from tensorflow_serving.apis.predict_pb2 import PredictRequest
@@ -112,7 +113,8 @@ class GrpcClient:
         request.model_spec.signature_name = signature
         for name, values in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-        return tf.make_ndarray(self._call(self._stub.Predict, request).outputs[output])
+        answer = self._call(self._stub.Predict, request)
+        return check_numbers(tf.make_ndarray(answer.outputs[output]), output, self.url)
 
     def _name_model(self, request: Any) -> None:
         request.model_spec.name = self.name

@@ -13,6 +13,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from agd_keras.errors import InputError
 
+CONNECT = 5  # seconds; a host that drops packets never says no
 REFUSED = (429, 503)  # too many requests, not ready: what a later try may get past
 
 
@@ -43,6 +44,7 @@ class RestClient:
             status_forcelist=REFUSED,
             allowed_methods=None,  # POST too: a prediction changes nothing
             raise_on_status=False,
+            respect_retry_after_header=False,  # which could be hours
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=again))
@@ -94,9 +96,10 @@ class RestClient:
 
     def _send(self, method: str, url: str, body: str | None = None) -> Any:
         try:
-            answer = self._session.request(method, url, data=body, timeout=self.timeout)
+            limits = (CONNECT, self.timeout)
+            answer = self._session.request(method, url, data=body, timeout=limits)
             content = answer.json()
-        except requests.Timeout:
+        except requests.ReadTimeout:
             raise InputError(f"{self.url}: no answer within {self.timeout:g} s") from None
         except requests.exceptions.JSONDecodeError:
             raise InputError(
@@ -143,8 +146,13 @@ def read_answer(content: Any, output: str, url: str = "answer") -> np.ndarray:
         array = np.asarray(values)
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{url}: expected an answer with the output {output!r}") from None
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{url}: expected numbers in the output {output!r}")
+    return check_numbers(array, output, url)
+
+
+def check_numbers(array: np.ndarray, output: str, url: str) -> np.ndarray:
+    """Returns an output as it is, or raises `InputError` if it holds anything but numbers."""
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise InputError(f"{url}: expected finite numbers in the output {output!r}")
     return array
 
 

@@ -119,9 +119,10 @@ def scale_temperature(probability: tf.Tensor, temperature: float) -> tf.Tensor:
     >>> scale_temperature(tf.constant([0.1, 0.5, 0.9]), 2.0).numpy().round(3).tolist()
     [0.25, 0.5, 0.75]
     """
-    # Further out float32 has no logit.
-    inside = tf.clip_by_value(probability, 1e-7, 1 - 1e-7)
-    scaled = tf.sigmoid((tf.math.log(inside) - tf.math.log(1.0 - inside)) / temperature)
+    # Both ends are kept at a distance of 1e-7 each, as 1 - 1e-7 itself is no float32.
+    odds = (tf.maximum(share, 1e-7) for share in (probability, 1.0 - probability))
+    logit = tf.subtract(*map(tf.math.log, odds))
+    scaled = tf.sigmoid(logit / temperature)
     below = float(np.nextafter(np.float32(0.5), np.float32(0)))
     return tf.where(probability < 0.5, tf.minimum(scaled, below), tf.maximum(scaled, 0.5))
 

@@ -107,6 +107,8 @@ def measure_parity(
 def refuse_drop(parity: Mapping[str, Any], max_drop: float, where: str) -> None:
     """Refuses an artefact that finds less of the tumour than its original.
 
+    Its network must keep up, and its way from a patient's images, `patient`, where it has one.
+
     Args:
         parity: What `measure_parity` returned.
         max_drop: Largest loss of Dice, of all pixels or of the mean over patients, 0 to 1.
@@ -122,13 +124,14 @@ def refuse_drop(parity: Mapping[str, Any], max_drop: float, where: str) -> None:
     """
     for measure in ("dice", "patient_dice"):
         dice = parity[measure]
-        # So that NaN is refused too.
-        if not dice["keras"] - dice["artefact"] <= max_drop:
-            raise InputError(
-                f"{where}: {measure} falls from {dice['keras']:.4f} to {dice['artefact']:.4f} on "
-                f"{parity['slices']} slices, expected a drop of at most {max_drop:g} (--max-drop); "
-                "nothing was written"
-            )
+        for name in ("artefact", "patient"):
+            # So that NaN is refused too.
+            if name in dice and not dice["keras"] - dice[name] <= max_drop:
+                raise InputError(
+                    f"{where}: {measure} of {name} falls from {dice['keras']:.4f} to "
+                    f"{dice[name]:.4f} on {parity['slices']} slices, expected a drop of at most "
+                    f"{max_drop:g} (--max-drop); nothing was written"
+                )
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -115,18 +115,18 @@ def staging(out: Path) -> Iterator[Path]:
     'done'
     """
     out = out.absolute()
-    work = out.with_name(f".{out.name}.tmp-{os.getpid()}")
     try:
-        work.mkdir(parents=True)
-        yield work
-        out.mkdir(exist_ok=True)
-        for made in sorted(work.iterdir(), key=lambda path: path.is_file()):
-            # Renaming fails on a folder that is not empty, and replaces a file.
-            os.rename(made, out / made.name)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True
+        ) as work:
+            yield Path(work)
+            out.mkdir(exist_ok=True)
+            for made in sorted(Path(work).iterdir(), key=lambda path: path.is_file()):
+                # Renaming fails on a folder that is not empty, and replaces a file.
+                os.rename(made, out / made.name)
     except OSError as error:
         raise InputError(f"{out}: cannot write the export: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def describe(

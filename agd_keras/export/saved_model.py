@@ -13,7 +13,7 @@ from agd_keras.export.network import freeze
 from agd_keras.export.parity import PARITY, measure_parity
 from agd_keras.export.release import CARD, check_out, describe, load_source, staging
 from agd_keras.files import write_text
-from agd_keras.inference.artefacts import SIGNATURE, load_artefact
+from agd_keras.inference.artefacts import CALIBRATION, SIGNATURE, load_artefact
 from agd_keras.inference.temperature import write_calibration
 
 Function = Callable[..., dict[str, tf.Tensor]]
@@ -25,6 +25,7 @@ USAGE = """
 | `encoded` | `image_bytes` string `(batch,)`: PNG or JPEG, all of one size | the same |
 | `patient` | `image` float32 `(patients, slices, height, width, 3)` | the same, `(patients, slices, height, width, 1)` |
 | `model` | `image` float32 `(batch, {size}, {size}, 3)`, normalised | {outputs}: float32 `(batch, {size}, {size}, 1)` |
+| `calibration` | `x` float32 `(batch,)`, any values | `temperature` and `threshold`, float32 `(batch,)`: how the probability of `model` is to be read |
 
 Images have any size and any positive scale: they are normalised, resized and brought back within
 the graph. **`patient` gives what the model was trained for**: intensities are normalised over all
@@ -45,8 +46,9 @@ def make_signatures(
 
     Returns:
         `tf.function` by name of the signature: `serving_default`, `uint8` and `encoded` for single
-        images, `patient` for stacks, `model` for network input. The first dimension is the batch,
-        and no row of it depends on another, so that a server may batch requests as it likes.
+        images, `patient` for stacks, `model` for network input, `calibration` for the temperature
+        and threshold that `model` leaves to the client. The first dimension is the batch, and no
+        row of it depends on another, so that a server may batch requests as it likes.
 
     Example:
 
@@ -72,12 +74,17 @@ def make_signatures(
     def patient(image):
         return segment(network, size, image, threshold, OVER_PATIENT, temperature)
 
+    def calibration(x):
+        zero = tf.zeros_like(x)
+        return {"temperature": zero + temperature, "threshold": zero + threshold}
+
     return {
         "serving_default": signature(image, "image", None, None, None, 3),
         "uint8": signature(image, "image", None, None, None, 3, dtype=tf.uint8),
         "encoded": signature(encoded, "image_bytes", None, dtype=tf.string),
         "patient": signature(patient, "image", None, None, None, None, 3),
         SIGNATURE: network,
+        CALIBRATION: signature(calibration, "x", None),
     }
 
 
@@ -173,6 +180,7 @@ def warmup_requests(size: int) -> dict[str, dict[str, np.ndarray]]:
         "encoded": {"image_bytes": np.array([tf.io.encode_png(image[0]).numpy()], object)},
         "patient": {"image": image[None].astype(np.float32)},
         SIGNATURE: {"image": image.astype(np.float32)},
+        CALIBRATION: {"x": np.zeros(1, np.float32)},
     }
 
 

@@ -8,8 +8,11 @@ from PIL import Image
 
 from agd_keras.data.preprocess import CLIP, normalize_patient, prepare_patient, resize_probability
 from agd_keras.errors import InputError
+from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.export.client_grpc import GrpcClient
 from agd_keras.export.client_rest import RestClient
+from agd_keras.inference.artefacts import CALIBRATION
+from agd_keras.inference.temperature import Calibration
 
 EXPECTED = "expected http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME"
 _REST = re.compile(r"https?://[^/]+/v1/models/[^/:]+(/versions/\d+|/labels/[^/:]+)?/?")
@@ -51,12 +54,14 @@ class ServingClient:
     Args:
         url: As for `connect`.
         signature: `model` sends slices that were normalised over the patient and resized here, as
-            `Predictor` does it, and gives the same masks; the probability is the network's, to
-            which no temperature was applied. `encoded` sends each slice as a PNG, from which the
-            server knows nothing of the patient's other slices, and applies the temperature there.
-            `model` is also the smaller of the two, answer included.
+            `Predictor` does it, applies the served model's temperature here, and gives the same
+            probabilities. `encoded` sends each slice as a PNG, from which the server knows nothing
+            of the patient's other slices, and applies the temperature there. `model` is also the
+            smaller of the two, answer included.
         batch_size: Slices in a request.
         timeout: Seconds to wait for each answer.
+
+    Its `calibration` is that of the served model; temperature 1 and threshold 0.5 if it has none.
 
     Raises:
         InputError: There is no such server or model, or the model lacks the signature.
@@ -84,6 +89,7 @@ class ServingClient:
                 f"{signature!r} and its input {self.input!r}; found {', '.join(sorted(offered))}"
             )
         self.image_size = shape[1] if len(shape) == 4 else None
+        self.calibration = self._read_calibration() if CALIBRATION in offered else Calibration()
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
         """Predicts the probability of tumour at every pixel of a patient's slices.
@@ -114,8 +120,21 @@ class ServingClient:
                     f"{(len(batch[self.input]), *size, 1)}, got {answer.shape}"
                 )
             for offset, plane in enumerate(answer[..., 0]):
-                probability[start + offset] = resize_probability(plane, shape)
+                resized = resize_probability(plane, shape)
+                if self.image_size:  # otherwise the server did it
+                    resized = scale_temperature(resized, self.calibration.temperature)
+                probability[start + offset] = resized
         return probability
+
+    def _read_calibration(self) -> Calibration:
+        row = {"x": np.zeros(1, np.float32)}
+        temperature, threshold = (
+            self.client.predict(CALIBRATION, row, name) for name in ("temperature", "threshold")
+        )
+        try:
+            return Calibration(float(temperature.item()), float(threshold.item()))
+        except ValueError as error:
+            raise InputError(f"{self.client.url}: expected a calibration ({error})") from None
 
 
 def _bytes_of(images: np.ndarray) -> np.ndarray:

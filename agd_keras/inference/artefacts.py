@@ -1,9 +1,10 @@
 """Exported networks as something that a `Predictor` can call as it calls a Keras model."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from agd_keras.errors import InputError
 
 SIGNATURE = "model"
+CALIBRATION = "calibration"  # the signature that tells how to read the probability
 SUFFIXES = (".tflite", ".onnx")
 Outputs = dict[str, np.ndarray]
 
@@ -89,12 +91,13 @@ def _load_saved_model(path: Path) -> Artefact:
     if version is None:
         raise InputError(f"{path}: expected a SavedModel folder with saved_model.pb")
     layer = keras.layers.TFSMLayer(str(version), call_endpoint=SIGNATURE)
-    (image,) = layer.call_endpoint_fn.structured_input_signature[1].values()
+    serve = layer.call_endpoint_fn
+    (image,) = serve.structured_input_signature[1].values()
 
     def predict(batch: np.ndarray) -> Outputs:
         return {name: output.numpy() for name, output in layer(batch).items()}
 
-    return Artefact(tuple(image.shape), predict)
+    return _artefact(image.shape, serve.structured_outputs, predict)
 
 
 def _load_tflite(path: Path) -> Artefact:
@@ -102,8 +105,8 @@ def _load_tflite(path: Path) -> Artefact:
 
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     runner = interpreter.get_signature_runner(SIGNATURE)
-    shape = runner.get_input_details()["image"]["shape"]
-    return Artefact((None, *map(int, shape[1:])), lambda batch: runner(image=batch))
+    shape = runner.get_input_details()["image"]["shape_signature"].tolist()
+    return _artefact(shape, runner.get_output_details(), lambda batch: runner(image=batch))
 
 
 def _load_onnx(path: Path) -> Artefact:
@@ -116,4 +119,19 @@ def _load_onnx(path: Path) -> Artefact:
     def predict(batch: np.ndarray) -> Outputs:
         return dict(zip(names, session.run(names, {image.name: batch}), strict=True))
 
-    return Artefact((None, *image.shape[1:]), predict)
+    return _artefact(image.shape, names, predict)
+
+
+def _artefact(
+    shape: Iterable[Any], outputs: Iterable[str], predict: Callable[[np.ndarray], Outputs]
+) -> Artefact:
+    _, *sizes = shape
+    # What any size would do for is -1, None or a name.
+    fixed = len(sizes) == 3 and all(isinstance(size, int) and size > 0 for size in sizes)
+    if "mask" not in outputs or not fixed:
+        raise ValueError(
+            "expected one input (batch, height, width, channels) of fixed size and an output "
+            f"'mask', found an input (batch, {', '.join(map(str, sizes))}) and the outputs "
+            f"{', '.join(sorted(outputs))}"
+        )
+    return Artefact((None, *sizes), predict)

@@ -1,10 +1,12 @@
 """The temperature and the threshold of a model: fitted on validation patients, kept with it."""
 
 import json
+import lzma
 import math
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +23,8 @@ from agd_keras.files import write_text
 from agd_keras.inference.artefacts import find_version
 
 MEMBER = "calibration.json"
+# What reading a member of an archive, and JSON of any depth, can end in.
+DAMAGED = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 LIMIT = 2**20  # bytes: an archive may unfold to any size
 LOGITS = np.linspace(-16.2, 16.2, 3241)  # to both ends of what float32 tells from 0 and 1
 
@@ -170,18 +174,25 @@ def read_calibration(model: str | Path) -> Calibration:
         origin = {fold.parent.name: p.fitted_on for fold, p in zip(folds, parts, strict=True)}
         return Calibration(float(temperature), float(threshold), origin)
     try:
-        if model.suffix == ".keras":
-            with zipfile.ZipFile(model) as archive, archive.open(MEMBER) as member:
-                text = member.read(LIMIT)
-        else:
-            text = _beside(model).read_bytes()
-    except (OSError, KeyError, zipfile.BadZipFile):  # not there; a bad file fails where it is read
-        return Calibration()
-    try:
-        return Calibration(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        text = _stored(model)
+        return Calibration() if text is None else Calibration(**json.loads(text))
+    except (*DAMAGED, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{model}: expected a calibration in {MEMBER} ({reason})") from None
+
+
+def _stored(model: Path) -> bytes | None:
+    """What is stored with a model, if anything; what is no archive fails where it is used."""
+    if model.suffix != ".keras":
+        path = _beside(model)
+        return path.read_bytes() if path.is_file() else None
+    if not zipfile.is_zipfile(model):
+        return None
+    with zipfile.ZipFile(model) as archive:
+        if MEMBER not in archive.namelist():
+            return None
+        with archive.open(MEMBER) as member:
+            return member.read(LIMIT)
 
 
 def _beside(model: Path) -> Path:

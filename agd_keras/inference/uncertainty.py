@@ -127,6 +127,8 @@ class UncertaintyPredictor:
                 f"--uncertainty ensemble: expected a run folder of several folds, got {len(models)}"
             )
         if method == "mc_dropout":
+            if not models:  # such as on a server
+                raise InputError("--uncertainty mc_dropout: expected a Keras model")
             models = [_keep_dropout(model) for model in models]
         self.members = [_with_models(predictor, [model]) for model in models]
 

@@ -3,12 +3,14 @@
 import logging
 import os
 import re
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from agd_keras.errors import InputError
+from agd_keras.errors import InputError, Interrupted
 from agd_keras.training.quiet import load_keras
 
 EXECUTORS = ("local", "ray")
@@ -85,12 +87,15 @@ def _connection() -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS", "local")
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         _reach(address)
         ray.init(address, include_dashboard=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"RAY_ADDRESS={address}: expected a Ray cluster ({reason})") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray has put its own in place
     try:
         yield
     finally:
@@ -156,7 +161,12 @@ def _task(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """Runs in the worker, whose log lines Ray shows with the name of the task."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     load_keras()
-    return function(*arguments)
+    try:
+        return function(*arguments)
+    except Interrupted:
+        # The machine is taken away. Ray would take the exception for a wish to cancel the task;
+        # a lost worker's task it runs again, which goes on from the step just saved.
+        os._exit(1)
 
 
 def _environment(cpus: int) -> dict[str, str]:

@@ -23,7 +23,7 @@ from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.interrupt import noticed
 from agd_keras.training.network import build_model, compile_model, make_variables
 from agd_keras.training.state import SaveState
-from agd_keras.training.strategy import open_devices, resolve_precision, set_seed
+from agd_keras.training.strategy import open_devices, resolve_precision, set_seed, wait_for_hosts
 
 # Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
 # ones weigh an eighth.
@@ -66,7 +66,8 @@ def fit_fold(
     devices = open_devices(options.strategy)
     if devices.process:
         # Processes that train together do the same in step, also when they save: each on its own.
-        folder = shutil.copytree(folder, Path(tempfile.mkdtemp()) / folder.name)
+        folder = shutil.copytree(folder, Path(tempfile.mkdtemp(prefix="agd-")) / folder.name)
+    wait_for_hosts(options.strategy)
     if options.batch_size % devices.replicas:
         raise InputError(
             f"training.batch_size {options.batch_size}: expected a multiple of the "

@@ -16,9 +16,10 @@ from agd_keras.errors import InputError
 from agd_keras.files import write_text
 
 # What a run folder may hold: nothing that --overwrite could be sorry for.
+# Files that a kill left half written are under another name, see `write_text`.
 RUN_ENTRY = re.compile(
-    r"config\.yaml|folds\.json|environment\.json|MODEL_CARD\.md|metrics\.json|sums\.json"
-    r"|report\.html|figures|fold-\d+"
+    r"(config\.yaml|folds\.json|environment\.json|MODEL_CARD\.md|metrics\.json|sums\.json"
+    r"|report\.html|figures|fold-\d+)(\.tmp-\d+)?"
 )
 
 
@@ -28,13 +29,25 @@ def resolve(config: RunConfig) -> RunConfig:
 
     data, training = config.data, config.training
     path = data.path if data.path == "phantom" else str(Path(data.path).resolve())
-    precision = resolve_precision(training.precision)
+    # The device that is asked for may be another than the best of this machine.
+    device = training.strategy if training.strategy in ("cpu", "gpu", "tpu") else None
+    precision = resolve_precision(training.precision, device)
     return config.model_copy(
         update={
             "data": data.model_copy(update={"path": path}),
             "training": training.model_copy(update={"precision": precision}),
         }
     )
+
+
+def refuse_multiworker(config: RunConfig, option: str) -> None:
+    """Refuses `multiworker` where one process must lead.
+
+    Raises:
+        InputError: The config has that strategy.
+    """
+    if config.training.strategy == "multiworker":
+        raise InputError(f"--strategy multiworker: not together with {option}")
 
 
 def check_folder(out: Path, config: RunConfig, resume: bool, overwrite: bool) -> None:

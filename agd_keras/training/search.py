@@ -15,7 +15,7 @@ from agd_keras.training import space as spaces
 from agd_keras.training.executor import run_tasks
 from agd_keras.training.ranking import Ranking, rank_trials, write_ranking
 from agd_keras.training.rounds import Round, with_options
-from agd_keras.training.run_folder import alone, record_environment, resolve
+from agd_keras.training.run_folder import alone, record_environment, refuse_multiworker, resolve
 from agd_keras.training.search_folder import (
     begin_trial,
     begun_trials,
@@ -85,6 +85,7 @@ def search(
     >>> search(config, "runs/rounds", rounds).rows[0]["trial"]  # doctest: +SKIP
     3
     """
+    refuse_multiworker(config, "agd-search")
     out = Path(out).resolve()
     config = resolve(config)
     settings: dict[str, Any] = {

@@ -80,12 +80,16 @@ class SaveState(keras.callbacks.Callback):
         for variable, value in zip(self.seeds, self.state["seeds"], strict=False):
             variable.assign(value)
         self._restore_callbacks()
+        # What a kill may have left out after the state was saved.
         self.on_saved()
+        if self.rows:
+            write_history(self.rows, self.history)
 
     def on_train_begin(self, logs=None):
         self._restore_callbacks()
 
     def on_epoch_begin(self, epoch, logs=None):
+        self.notice.obey()  # the state is saved already
         self.first = self.step
         if self.step:  # Keras has just set the figures to zero
             figures = zip(self.model.metrics_variables, self.state["figures"], strict=True)
@@ -93,8 +97,9 @@ class SaveState(keras.callbacks.Callback):
                 variable.assign(np.asarray(value, variable.dtype))
 
     def on_train_batch_end(self, batch, logs=None):
-        # After the last step the epoch is ended first.
-        if self.notice.signal is not None and batch + 1 < self.params["steps"]:
+        # After the last step the epoch is ended first; what has diverged is not worth keeping.
+        going = batch + 1 < self.params["steps"] and np.isfinite(logs["loss"])
+        if self.notice.signal is not None and going:
             self.state["step"] = self.first + batch + 1
             self._save()
             self.notice.obey()

@@ -73,6 +73,7 @@ def open_devices(strategy: str) -> Devices:
         return _jax_devices(strategy)
     if strategy not in ("auto", "cpu", "gpu"):
         raise InputError(f"--strategy {strategy}: expected the TensorFlow or the JAX backend")
+    _refuse_other_device(strategy, "CUDA_VISIBLE_DEVICES=")
     return Devices()
 
 
@@ -108,6 +109,12 @@ def _pick(strategy: str) -> tuple[str, list[str]]:
     return strategy, found if strategy == "tpu" else found[:1]
 
 
+def _refuse_other_device(strategy: str, setting: str) -> None:
+    """Backends other than TensorFlow take the CPU only where they see nothing better."""
+    if strategy == "cpu" and not find_devices()[0].startswith("cpu"):
+        raise InputError(f"--strategy cpu: with this backend expected {setting} in the environment")
+
+
 def _tensorflow_devices(strategy: str) -> Devices:
     import tensorflow as tf
 
@@ -141,6 +148,7 @@ def _jax_devices(strategy: str) -> Devices:
 
     join_hosts(strategy)
     _, names = _pick(strategy)
+    _refuse_other_device(strategy, "JAX_PLATFORMS=cpu")
     if len(names) == 1:
         return Devices()
     layout = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)

@@ -146,9 +146,10 @@ def run_study(
     >>> results["differences"]["record"]["dice"]["value"]  # doctest: +SKIP
     0.05
     """
-    from agd_keras.training.run_folder import check_folder, resolve
+    from agd_keras.training.run_folder import check_folder, refuse_multiworker, resolve
     from agd_keras.training.train import train
 
+    refuse_multiworker(config, f"--recipe {name}")
     out = Path(out).resolve()
     configs = {variant: resolve(one) for variant, one in make_variants(name, config).items()}
     _check_study(out, name, configs, resume, overwrite)

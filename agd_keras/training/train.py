@@ -12,7 +12,13 @@ from agd_keras.data.folds import make_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.gather import report_run, unfinished
 from agd_keras.training.executor import run_tasks
-from agd_keras.training.run_folder import check_folder, open_run, record_environment, resolve
+from agd_keras.training.run_folder import (
+    check_folder,
+    open_run,
+    record_environment,
+    refuse_multiworker,
+    resolve,
+)
 from agd_keras.training.train_fold import train_fold
 
 logger = logging.getLogger(__name__)
@@ -61,6 +67,8 @@ def train(
     from agd_keras.training.strategy import join_hosts, wait_for_hosts
 
     strategy = config.training.strategy
+    if executor != "local":
+        refuse_multiworker(config, f"--executor {executor}")
     writes = join_hosts(strategy) == 0
     out = Path(out).resolve()
     config = resolve(config)

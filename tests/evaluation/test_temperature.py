@@ -1,11 +1,14 @@
 """Temperature and calibration by region against closed forms and a search by hand."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
+from agd_keras.errors import InputError
 from agd_keras.evaluation.calibration import (
     brier,
     calibration_sums,
@@ -15,6 +18,7 @@ from agd_keras.evaluation.calibration import (
     near_tumor,
     scale_temperature,
 )
+from agd_keras.inference.temperature import Calibration, read_calibration
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30), st.floats(0.05, 20))
@@ -24,14 +28,22 @@ def test_scaling_divides_logits_and_keeps_the_mask(values, temperature):
     scaled = scale_temperature(p, temperature)
     assert scaled.dtype == np.float32
     np.testing.assert_array_equal(scaled >= 0.5, p >= 0.5)
+    inside = p if temperature == 1 else np.clip(p.astype(float), 1e-7, 1 - 1e-7)
     with np.errstate(divide="ignore"):
-        np.testing.assert_allclose(scaled, expit(logit(p.astype(float)) / temperature), atol=1e-6)
+        np.testing.assert_allclose(scaled, expit(logit(inside) / temperature), atol=1e-6)
 
 
 def test_mask_stays_just_below_the_threshold():
     below = np.nextafter(np.float32(0.5), np.float32(0))
     assert scale_temperature(np.array([below, 0.5], np.float32), 10).tolist() == [below, 0.5]
-    assert scale_temperature(np.array([-1e-6, 1 + 1e-6]), 2.0).tolist() == [0, 1]
+
+
+def test_both_ends_are_1e_7_away_unless_nothing_is_scaled():
+    ends = np.array([-1e-6, 0, 1, 1 + 1e-6])
+    low = 1 / (1 + np.sqrt(1e7 - 1))  # the odds of 1e-7 are 1 to 1e7 - 1
+    expected = [low, low, 1 - low, 1 - low]
+    np.testing.assert_allclose(scale_temperature(ends, 2.0), expected, rtol=1e-6)
+    assert scale_temperature(np.array([0, 1]), 1.0).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
@@ -97,3 +109,61 @@ def test_sums_over_a_region():
     assert sum(sums["pixels"]) == 2
     assert ece(sums) == pytest.approx(0.1)
     assert brier(sums) == pytest.approx(0.01)
+
+
+def archive(path, content=b'{"temperature": 2}', method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("calibration.json", content)
+    return bytearray(path.read_bytes())
+
+
+def encrypt(content):
+    central = content.index(b"PK\1\2")
+    content[6] |= 1
+    content[central + 8] |= 1
+
+
+def unknown_method(content):
+    central = content.index(b"PK\1\2")
+    content[8] = content[central + 10] = 99
+
+
+def damage(content):
+    start = 30 + len("calibration.json")
+    content[start : start + 8] = b"\xff" * 8
+
+
+@pytest.mark.parametrize(
+    ("spoil", "method"),
+    [
+        (encrypt, zipfile.ZIP_STORED),
+        (unknown_method, zipfile.ZIP_STORED),
+        (damage, zipfile.ZIP_STORED),
+        (damage, zipfile.ZIP_DEFLATED),
+        (damage, zipfile.ZIP_BZIP2),
+        (damage, zipfile.ZIP_LZMA),
+    ],
+)
+def test_a_damaged_member_ends_in_one_line(tmp_path, spoil, method):
+    path = tmp_path / "model.keras"
+    content = archive(path, method=method)
+    assert read_calibration(path).temperature == 2
+    spoil(content)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"model.keras: expected a calibration in calib") as raised:
+        read_calibration(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_json_without_bottom_ends_in_one_line(tmp_path):
+    archive(tmp_path / "model.keras", b"[" * 100_000)
+    with pytest.raises(InputError, match=r"model.keras: expected a calibration in calibration"):
+        read_calibration(tmp_path / "model.keras")
+
+
+def test_without_a_member_nothing_is_scaled(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as file:
+        file.writestr("config.json", "{}")
+    (tmp_path / "other.keras").write_text("no archive")
+    for name in ("model.keras", "other.keras", "missing.keras", "missing.tflite"):
+        assert read_calibration(tmp_path / name) == Calibration(1.0, 0.5)

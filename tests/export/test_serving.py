@@ -3,6 +3,7 @@
 import base64
 import importlib.util
 import io
+import math
 import os
 import shutil
 import socket
@@ -22,14 +23,19 @@ from PIL import Image
 from agd_keras.errors import InputError
 from agd_keras.export import client_rest, serving
 from agd_keras.export.client_rest import RestClient, read_answer
+from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.export.serving import ServingClient, connect
 from agd_keras.inference.predictor import Predictor
+from agd_keras.inference.temperature import Calibration
+from agd_keras.inference.uncertainty import UncertaintyPredictor
 
 REAL = os.environ.get("TF_MODEL_SERVER") or shutil.which("tensorflow_model_server")
 COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 
-grpc = pytest.importorskip("grpc", reason="gRPC DID NOT RUN: pip install agd_keras[serving]")
-pytest.importorskip("tensorflow_serving", reason="gRPC DID NOT RUN: pip install agd_keras[serving]")
+
+@pytest.fixture
+def grpc():
+    return pytest.importorskip("grpc", reason="gRPC DID NOT RUN: pip install agd_keras[serving]")
 
 
 def load_protocol():
@@ -64,8 +70,15 @@ def write_toy(folder, factor, default=True):
 
 
 @pytest.fixture(scope="module")
-def base(saved_model, tmp_path_factory):
+def base(model, request, tmp_path_factory):
+    reason = "SERVING DID NOT RUN: pip install agd_keras[serving]"
+    pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason=reason)
+    saved_model = request.getfixturevalue("saved_model")
     base = tmp_path_factory.mktemp("models")
+    warm = make_signatures(model, threshold=0.3, temperature=2.0)
+    warm = {name: warm[name] for name in ("serving_default", "encoded", "model", "calibration")}
+    write_saved_model(base / "warm" / "1", warm)
+    write_saved_model(base / "plain" / "1", {"model": warm["model"]})
     shutil.copytree(saved_model / "1", base / "agd" / "1")
     write_toy(base / "toy" / "1", 1.0)
     write_toy(base / "toy" / "2", 2.0)
@@ -147,12 +160,29 @@ def no_waiting(monkeypatch):
     monkeypatch.setattr(client_rest.Retry, "get_backoff_time", lambda self: 0)
 
 
+@pytest.fixture(params=["rest", "grpc"])
+def address(request, server):
+    """Function from a model's name, and version, to its address."""
+    if request.param == "grpc":
+        request.getfixturevalue("grpc")
+        return lambda name, version=None: f"{server.grpc}/{name}" + (f"/{version}" * bool(version))
+    return lambda name, version=None: (
+        f"{server.rest}/v1/models/{name}" + (f"/versions/{version}" * bool(version))
+    )
+
+
+@pytest.fixture
+def url(address):
+    return address("agd")
+
+
 def post(server, path, **body):
     answer = requests.post(f"{server.rest}/v1/models/{path}:predict", json=body, timeout=60)
     return answer.status_code, answer.json()
 
 
 def grpc_code(server, model, signature, inputs, output_filter=()):
+    import grpc
     from tensorflow_serving.apis.predict_pb2 import PredictRequest
     from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
@@ -179,7 +209,7 @@ def test_highest_version_is_served_and_others_by_number(server):
     assert status == 404 and "Specific(toy, 3)" in answer["error"]
 
 
-def test_default_signature_and_its_absence(server):
+def test_default_signature_and_its_absence(server, grpc):
     named = post(server, "toy", signature_name="serving_default", instances=[[1, 2]])
     assert named == post(server, "toy", instances=[[1, 2]])
     x = np.ones((1, 2), np.float32)
@@ -189,7 +219,7 @@ def test_default_signature_and_its_absence(server):
     assert code == grpc.StatusCode.FAILED_PRECONDITION
 
 
-def test_extra_and_missing_keys_are_invalid(server):
+def test_extra_and_missing_keys_are_invalid(server, grpc):
     one = np.ones(1, np.float32)
     for inputs in ({"a": one}, {"a": one, "b": one, "c": one}):
         code = grpc_code(server, "toy", "pair", inputs)
@@ -201,8 +231,8 @@ def test_extra_and_missing_keys_are_invalid(server):
     assert columns[0] == 400 and "Missing named input" in columns[1]["error"]
 
 
-def test_rows_of_a_batch_do_not_depend_on_each_other(server, images):
-    client = connect(f"{server.grpc}/agd")
+def test_rows_of_a_batch_do_not_depend_on_each_other(url, images):
+    client = connect(url)
     batch = {"image": images[:3, ::4, ::4].astype(np.float32)}
     together = client.predict("serving_default", batch, "probability")
     assert together.std() > 0.01
@@ -212,7 +242,7 @@ def test_rows_of_a_batch_do_not_depend_on_each_other(server, images):
         np.testing.assert_allclose(found[0], together[place], atol=1e-5)
 
 
-def test_warmup_records_replay(minimal, base):
+def test_warmup_records_replay(minimal, base, grpc):
     from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
     path = base / "agd" / "1" / "assets.extra" / "tf_serving_warmup_requests"
@@ -246,7 +276,7 @@ def test_bytes_travel_as_base64(server):
     assert bad[0] == 400 and "base64" in bad[1]["error"]
 
 
-def test_wrong_requests_have_their_status(server):
+def test_wrong_requests_have_their_status(server, grpc):
     status, answer = post(server, "nobody", instances=[[1, 2]])
     assert status == 404 and "Servable not found" in answer["error"]
     status, answer = post(server, "toy", signature_name="none", instances=[[1, 2]])
@@ -256,7 +286,7 @@ def test_wrong_requests_have_their_status(server):
     assert grpc_code(server, "nobody", "", {}) == grpc.StatusCode.NOT_FOUND
 
 
-def test_status_and_metadata_are_what_the_export_declares(server, base):
+def test_status_and_metadata_are_what_the_export_declares(server, address, base):
     status = requests.get(f"{server.rest}/v1/models/toy", timeout=60).json()
     states = {one["version"]: one["state"] for one in status["model_version_status"]}
     assert states["2"] == "AVAILABLE"
@@ -269,11 +299,10 @@ def test_status_and_metadata_are_what_the_export_declares(server, base):
         }
         for name, signature in loaded.signatures.items()
     }
-    assert connect(f"{server.rest}/v1/models/agd").signatures() == declared
-    assert connect(f"{server.grpc}/agd").signatures() == declared
+    assert connect(address("agd")).signatures() == declared
 
 
-def test_output_filter(server):
+def test_output_filter(server, grpc):
     one = {"a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}
     assert list(grpc_code(server, "toy", "pair", one, ["sum"])) == ["sum"]
     code = grpc_code(server, "toy", "pair", one, ["product"])
@@ -285,17 +314,12 @@ def test_compose_file_serves_an_export():
     assert service["image"].startswith("tensorflow/serving:")
     assert [port.rpartition(":")[2] for port in service["ports"]] == ["8500", "8501"]
     command = " ".join(service["command"])
-    assert "--batching_parameters_file=" in command and "/batching.txt" in command
+    assert "batching" not in command  # which `patient` and several sizes would not survive
     (monitoring,) = [c for c in service["configs"] if c["source"] == "monitoring"]
     assert f"--monitoring_config_file={monitoring['target']}" in command
 
 
 # The client.
-
-
-@pytest.fixture(params=["rest", "grpc"])
-def url(request, server):
-    return f"{server.rest}/v1/models/agd" if request.param == "rest" else f"{server.grpc}/agd"
 
 
 def test_client_equals_local_predictor(url, model, images):
@@ -306,6 +330,43 @@ def test_client_equals_local_predictor(url, model, images):
     np.testing.assert_allclose(found, expected, atol=1e-4 if url.startswith("http") else 1e-5)
 
 
+def test_temperature_and_threshold_are_those_of_the_served_model(address, model, images):
+    client = ServingClient(address("warm"))
+    assert client.calibration.temperature == 2
+    assert client.calibration.threshold == pytest.approx(0.3, abs=1e-7)
+    expected = Predictor([model], calibration=Calibration(2.0)).predict_patient(images)
+    assert np.abs(expected - Predictor([model]).predict_patient(images)).max() > 0.05
+    np.testing.assert_allclose(client.predict_patient(images), expected, atol=1e-4)
+
+
+def test_the_server_scales_encoded_images_itself(address, base, images):
+    serve = tf.saved_model.load(str(base / "warm" / "1")).signatures["serving_default"]
+    expected = serve(image=tf.constant(images[:2].astype(np.float32)))["probability"]
+    client = ServingClient(address("warm"), "encoded")
+    assert client.calibration.temperature == 2
+    np.testing.assert_allclose(client.predict_patient(images[:2]), expected[..., 0], atol=1e-5)
+
+
+def test_a_served_model_without_calibration(address, model, images):
+    client = ServingClient(address("plain"))
+    assert client.calibration == Calibration(1.0, 0.5)
+    expected = Predictor([model]).predict_patient(images)
+    np.testing.assert_allclose(client.predict_patient(images), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("answer", [[0.0], [], [1.0, 2.0]])
+def test_what_is_no_calibration_ends_in_one_line(minimal, monkeypatch, answer):
+    monkeypatch.setattr(RestClient, "predict", lambda *_: np.array(answer))
+    with pytest.raises(InputError, match=r"models/agd: expected a calibration \("):
+        ServingClient(f"{minimal.rest}/v1/models/agd")
+
+
+def test_dropout_on_a_server_is_refused(minimal):
+    client = ServingClient(f"{minimal.rest}/v1/models/agd")
+    with pytest.raises(InputError, match=r"^--uncertainty mc_dropout: expected a Keras model$"):
+        UncertaintyPredictor(client, "mc_dropout")
+
+
 def test_encoded_client_equals_the_export(url, base, images):
     images = images[:3, 40:200:2, ::2]
     exported = tf.saved_model.load(str(base / "agd" / "1"))
@@ -314,9 +375,9 @@ def test_encoded_client_equals_the_export(url, base, images):
     np.testing.assert_allclose(found, expected.numpy()[..., 0], atol=1e-5)
 
 
-def test_encoded_client_takes_any_type(server, images):
+def test_encoded_client_takes_any_type(url, images):
     images = images[:, ::2, ::2]
-    client = ServingClient(f"{server.grpc}/agd", "encoded")
+    client = ServingClient(url, "encoded")
     expected = client.predict_patient(images)
     found = client.predict_patient(images.astype(np.float64) * 1234.5 + 10)
     assert np.abs(found - expected).mean() < 0.01
@@ -342,7 +403,7 @@ def test_busy_server_is_asked_again(minimal, status):
     assert len(minimal.requests) == before + 3
 
 
-def test_busy_server_is_asked_again_over_grpc(minimal):
+def test_busy_server_is_asked_again_over_grpc(minimal, grpc):
     client = ServingClient(f"{minimal.grpc}/agd")
     before = len(minimal.requests)
     minimal.refusals += [503]
@@ -369,29 +430,29 @@ def test_no_server_ends_in_one_line():
         ServingClient(f"http://127.0.0.1:{free_port()}/v1/models/agd")
 
 
-def test_no_grpc_server_ends_in_one_line():
+def test_no_grpc_server_ends_in_one_line(grpc):
     with pytest.raises(InputError, match=r"grpc://.*/agd: no (server|answer)"):
         ServingClient(f"grpc://127.0.0.1:{free_port()}/agd", timeout=2)
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_slow_server_ends_in_one_line(minimal, protocol):
+def test_slow_server_ends_in_one_line(minimal, protocol, request):
+    if protocol == "grpc":
+        request.getfixturevalue("grpc")
     url = f"{minimal.rest}/v1/models/agd" if protocol == "rest" else f"{minimal.grpc}/agd"
     minimal.delay = 1.0
     with pytest.raises(InputError, match=r"no answer within 0.2 s"):
         ServingClient(url, timeout=0.2)
 
 
-def test_unknown_model_and_signature(server):
-    for url in (f"{server.rest}/v1/models/nobody", f"{server.grpc}/nobody"):
-        with pytest.raises(InputError, match="no such model on the server"):
-            ServingClient(url)
-    for url in (f"{server.rest}/v1/models/toy", f"{server.grpc}/toy"):
-        with pytest.raises(InputError, match=r"'model' and its input 'image'; found echo, pair"):
-            ServingClient(url)
+def test_unknown_model_and_signature(address):
+    with pytest.raises(InputError, match="no such model on the server"):
+        ServingClient(address("nobody"))
+    with pytest.raises(InputError, match=r"'model' and its input 'image'; found echo, pair"):
+        ServingClient(address("toy"))
 
 
-def test_refused_request_tells_the_reason(server):
+def test_refused_request_tells_the_reason(server, grpc):
     client = connect(f"{server.rest}/v1/models/toy")
     with pytest.raises(InputError, match=r"toy: status 400 \(.*keys must be equal"):
         client.predict("pair", {"a": np.ones(1)}, "sum")
@@ -400,13 +461,10 @@ def test_refused_request_tells_the_reason(server):
         client.predict("pair", {"a": np.ones(1, np.float32)}, "sum")
 
 
-def test_versions_in_the_address(server):
+def test_versions_in_the_address(address):
     x = {"x": np.ones((1, 2), np.float32)}
-    for suffix, factor in (("", 2), ("/versions/1", 1)):
-        client = connect(f"{server.rest}/v1/models/toy{suffix}")
-        np.testing.assert_array_equal(client.predict("serving_default", x, "y"), factor * x["x"])
-    for suffix, factor in (("", 2), ("/1", 1)):
-        client = connect(f"{server.grpc}/toy{suffix}")
+    for version, factor in ((None, 2), (1, 1)):
+        client = connect(address("toy", version))
         np.testing.assert_array_equal(client.predict("serving_default", x, "y"), factor * x["x"])
 
 
@@ -417,6 +475,41 @@ def test_versions_in_the_address(server):
 def test_other_addresses_are_refused(url):
     with pytest.raises(InputError, match=r"--server .*: expected http://HOST"):
         connect(url)
+
+
+def test_a_host_that_never_answers_is_given_up_soon(monkeypatch):
+    limits = []
+
+    def send(self, request, timeout=None, **_):
+        limits.append(timeout)
+        raise requests.ConnectTimeout("Connection to host timed out. (connect timeout=5)")
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    with pytest.raises(InputError, match=r"agd: no server \(Connection to host timed out"):
+        RestClient("http://host/v1/models/agd", timeout=60).signatures()
+    assert limits == [(5, 60)]
+
+
+def test_the_server_does_not_say_how_long_to_wait(monkeypatch):
+    waited = []
+    monkeypatch.setattr("time.sleep", waited.append)
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(503)
+            self.send_header("Retry-After", "3600")
+            self.end_headers()
+            self.wfile.write(b'{"error": "busy"}')
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as busy:
+        Thread(target=busy.serve_forever, daemon=True).start()
+        with pytest.raises(InputError, match=r"status 503 \(busy\)"):
+            RestClient(f"http://127.0.0.1:{busy.server_port}/v1/models/agd").signatures()
+        busy.shutdown()
+    assert 3600 not in waited
 
 
 def test_signature_is_checked():
@@ -465,6 +558,7 @@ def test_both_forms_of_answers(content, expected):
     "content",
     [
         *({}, [], 3, None, {"outputs": ["one"]}, {"outputs": {"edge": 1}}),
+        *({"outputs": [value]} for value in (math.nan, math.inf, [1.0, -math.inf])),
         *({"predictions": value} for value in (3, [{"edge": 1}], [[1], [1, 2]], [None])),
     ],
 )

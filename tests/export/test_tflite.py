@@ -1,6 +1,7 @@
 """TFLite files in a process without TensorFlow, their operators, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,15 +125,14 @@ def test_nothing_is_left_of_a_refused_export(model_file, small_phantom, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_an_export_is_kept_unless_told(model_file, small_phantom, tmp_path):
-    out = tmp_path / "phone"
-    file = export_tflite(model_file, out, "float16", small_phantom)
-    before = file.read_bytes()
+def test_an_export_is_kept_unless_told(files, model_file, small_phantom, tmp_path):
+    out = shutil.copytree(files["float16"].parent, tmp_path / "phone")
+    before = (out / "model.tflite").read_bytes()
     with pytest.raises(InputError, match="--overwrite"):
         export_tflite(model_file, out, "float32", small_phantom)
-    assert file.read_bytes() == before
+    assert (out / "model.tflite").read_bytes() == before
     export_tflite(model_file, out, "float32", small_phantom, overwrite=True)
-    assert len(file.read_bytes()) > len(before)
+    assert len((out / "model.tflite").read_bytes()) > len(before)
     (out / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"holds notes\.txt"):
         export_tflite(model_file, out, "float32", small_phantom, overwrite=True)

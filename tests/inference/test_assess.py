@@ -70,7 +70,7 @@ def test_files_hold_what_is_returned(small_phantom, tmp_path):
         uncertainty="tta",
     )
     assert files(out) == set(module.RESULTS)
-    assert calls == [(done, 6) for done in range(1, 7)]
+    assert calls == [(done, 6) for done in range(1, 7)] * 2  # scores, then uncertainty
     stored = json.loads((out / "metrics.json").read_text())
     assert stored["protocol"]["seed"] == 3
     assert {key: stored[key] for key in ("pooled", "subject")} == {

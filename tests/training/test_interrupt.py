@@ -100,6 +100,19 @@ def test_full_disk_leaves_the_state_before(kind, tiny, tmp_path, monkeypatch, as
     assert_same_result(tmp_path / "whole" / "fold-0", tmp_path / "parts" / "fold-0")
 
 
+def test_killed_between_state_and_history(tiny, tmp_path, assert_same_result):
+    config = tiny(training={"epochs": 1})
+    train(config, tmp_path / "whole")
+    train(config, tmp_path / "parts")
+    fold = tmp_path / "parts" / "fold-0"
+    for name in ("history.csv", "fold.json"):
+        (fold / name).unlink()
+    # What `write_text` leaves when it is killed is no reason to refuse the run.
+    (tmp_path / "parts" / "environment.json.tmp-12").touch()
+    train(config, tmp_path / "parts", resume=True)
+    assert_same_result(tmp_path / "whole" / "fold-0", fold)
+
+
 def test_folder_that_cannot_be_made(tiny, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file/run: cannot write the run folder"):
@@ -122,17 +135,23 @@ def test_command_says_how_to_go_on(signum, status, tiny_command, tmp_path):
 
 
 @pytest.mark.slow
-def test_files_that_cannot_grow_end_with_one_line(tiny_command, tmp_path):
+def test_files_that_cannot_grow_end_with_one_line(tiny_command, tmp_path, assert_same_result):
     """A real refusal by the operating system, in the middle of a file."""
+    subprocess.run(tiny_command(tmp_path / "whole"), check=True, capture_output=True)
     command = tiny_command(tmp_path / "run")
 
-    def limit():
+    def limit():  # above what is written ahead of the state
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
-    result = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, timeout=600)
     assert result.returncode == 1, result.stderr
-    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "cannot save the" in last
+    assert "--resume" in last
+    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    assert_same_result(tmp_path / "whole" / "fold-0", tmp_path / "run" / "fold-0")
 
 
 def _wait_for(process, start):

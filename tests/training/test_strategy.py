@@ -61,6 +61,22 @@ def test_automatic_precision():
     assert strategy.resolve_precision("mixed_float16", "cpu") == "mixed_float16"
 
 
+@pytest.mark.parametrize("option", ["study", "executor", "search"])
+def test_several_hosts_train_one_run_only(option, tiny, tmp_path):
+    from agd_keras.training.search import search
+    from agd_keras.training.study import run_study
+    from agd_keras.training.train import train
+
+    config = tiny(training={"strategy": "multiworker"})
+    with pytest.raises(InputError, match="--strategy multiworker: not together with"):
+        if option == "study":
+            run_study("leak", config, tmp_path / "run")
+        elif option == "executor":
+            train(config, tmp_path / "run", executor="ray")
+        else:
+            search(config, tmp_path / "run")
+
+
 def test_batch_that_devices_cannot_share(tiny, tmp_path, monkeypatch):
     import agd_keras.training.fit_fold as module
 

@@ -1,0 +1,46 @@
+"""Results are put up as a whole, and only those that lost little."""
+
+import os
+
+import pytest
+
+from agd_keras.errors import InputError
+from agd_keras.export.parity import refuse_drop
+from agd_keras.export.release import staging
+
+
+def test_what_a_killed_export_left_is_in_nobodys_way(tmp_path):
+    left = tmp_path / f".agd.tmp-{os.getpid()}"
+    left.mkdir()
+    out = tmp_path / "agd"
+    for text in ("one", "two"):
+        with staging(out) as work:
+            assert work.parent == tmp_path
+            (work / "note.txt").write_text(text)
+        assert (out / "note.txt").read_text() == text
+    assert sorted(tmp_path.iterdir()) == [left, out]
+
+
+def test_nothing_is_left_after_an_error(tmp_path):
+    def export():
+        with staging(tmp_path / "new" / "agd") as work:
+            (work / "note.txt").write_text("half")
+            raise OSError("full")
+
+    with pytest.raises(InputError, match="agd: cannot write the export: full"):
+        export()
+    assert not list((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("patient", "single", "allowed"),
+    [(0.796, 0.5, True), (0.79, 0.8, False), (float("nan"), 0.8, False)],
+)
+def test_the_signature_for_patients_must_keep_up(patient, single, allowed):
+    dice = {"keras": 0.8, "artefact": 0.8, "serving_default": single, "patient": patient}
+    parity = {"slices": 9, "dice": dice, "patient_dice": dice}
+    if allowed:
+        refuse_drop(parity, 0.005, "agd/1")
+    else:
+        with pytest.raises(InputError, match=r"agd/1: dice of patient falls from 0\.8000 to"):
+            refuse_drop(parity, 0.005, "agd/1")
