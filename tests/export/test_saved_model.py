@@ -29,7 +29,7 @@ DECLARED = {
     "model": ({"image": (tf.float32, (None, 32, 32, 3))}, {"mask": NETWORK, "edge": NETWORK}),
     "calibration": (
         {"x": (tf.float32, (None,))},
-        {name: (tf.float32, (None,)) for name in ("temperature", "threshold")},
+        dict.fromkeys(("temperature", "threshold"), (tf.float32, (None,))),
     ),
 }
 

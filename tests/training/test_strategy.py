@@ -68,13 +68,13 @@ def test_several_hosts_train_one_run_only(option, tiny, tmp_path):
     from agd_keras.training.train import train
 
     config = tiny(training={"strategy": "multiworker"})
+    start = {
+        "study": lambda out: run_study("leak", config, out),
+        "executor": lambda out: train(config, out, executor="ray"),
+        "search": lambda out: search(config, out),
+    }[option]
     with pytest.raises(InputError, match="--strategy multiworker: not together with"):
-        if option == "study":
-            run_study("leak", config, tmp_path / "run")
-        elif option == "executor":
-            train(config, tmp_path / "run", executor="ray")
-        else:
-            search(config, tmp_path / "run")
+        start(tmp_path / "run")
 
 
 def test_batch_that_devices_cannot_share(tiny, tmp_path, monkeypatch):
