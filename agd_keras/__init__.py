@@ -27,11 +27,22 @@ _NAMES = {
     "inference_model": "models",
     "evaluate": "evaluation.evaluate",
     "fit_fold": "training.fit_fold",
+    "gather": "evaluation.gather",
     "train": "training.train",
     "Predictor": "inference.predictor",
     "load_model": "inference.predictor",
     "load_predictor": "inference.predictor",
     "evaluate_model": "inference.assess",
+    "find_cases": "data.volumes",
+    "read_case": "data.volumes",
+    "predict_files": "inference.predict_files",
+    "UncertaintyPredictor": "inference.uncertainty",
+    "export_saved_model": "export.saved_model",
+    "export_tflite": "export.tflite",
+    "export_onnx": "export.onnx",
+    "ServingClient": "export.serving",
+    "run_study": "training.study",
+    "search": "training.search",
 }
 __all__ = ["__version__", *sorted(_NAMES)]
 
