@@ -222,14 +222,24 @@ def load_config(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: The file cannot be read or holds something else.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a readable config file ({error})") from None
-    values = _parse_yaml(text, str(path))
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a mapping of data, model and training")
     return values
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Reads what a YAML or JSON file holds.
+
+    Raises:
+        InputError: The file cannot be read or is not YAML.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: expected a readable YAML file ({reason})") from None
+    return _parse_yaml(text, str(path))
 
 
 def save_config(config: RunConfig, path: str | Path) -> None:

@@ -10,9 +10,9 @@ from statistics import median
 
 import numpy as np
 
-from agd_keras.cli.common import load_tensorflow
 from agd_keras.config import make_config
 from agd_keras.presets import PRESETS
+from agd_keras.training.quiet import load_keras
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         "--slices", type=int, default=1667, help="of an epoch (default: six tenths of 2,778)"
     )
     arguments = parser.parse_args()
-    load_tensorflow()
+    load_keras()
     from agd_keras.training.environment import describe_environment
     from agd_keras.training.network import build_model, compile_model
     from agd_keras.training.strategy import resolve_precision

@@ -86,7 +86,7 @@ def test_bad_config_file(text, tmp_path):
 
 
 def test_missing_config_file(tmp_path):
-    with pytest.raises(InputError, match="none.yaml: expected a readable config file"):
+    with pytest.raises(InputError, match="none.yaml: expected a readable YAML file"):
         load_config(tmp_path / "none.yaml")
 
 

@@ -3,11 +3,9 @@
 import argparse
 import atexit
 import logging
-import os
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -27,10 +25,7 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
         0, 1 for bad input, 130 after Ctrl-C or 143 after SIGTERM.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("absl", "tensorflow", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    # Says nothing to a user: the training stream is shuffled by its own rule.
-    warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         command(arguments)
@@ -57,19 +52,6 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
 
 def _terminate(signum: int, frame: object) -> None:
     raise Interrupted(signum)
-
-
-def load_tensorflow() -> None:
-    """Imports TensorFlow without the lines that its C++ libraries write while they load."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Python raises what matters
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 def parser(program: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:

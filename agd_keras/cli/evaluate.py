@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from agd_keras.cli import common, options
+from agd_keras.training.quiet import load_keras
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    common.load_tensorflow()
+    load_keras()
     from agd_keras.evaluation.report import summary_table
     from agd_keras.inference.assess import evaluate_model
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from agd_keras.cli import common
 from agd_keras.errors import InputError
+from agd_keras.training.quiet import load_keras
 
 NEEDED = {
     "saved_model": ("tensorflow_serving",),
@@ -75,7 +76,7 @@ def _export(arguments: argparse.Namespace) -> None:
                 f"--format {arguments.format}: expected {module.replace('_', '-')} to be "
                 "installed, `pip install agd_keras[export]`"
             )
-    common.load_tensorflow()
+    load_keras()
     from agd_keras.export.onnx import export_onnx
     from agd_keras.export.parity import parity_table, read_parity
     from agd_keras.export.saved_model import export_saved_model

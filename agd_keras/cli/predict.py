@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from agd_keras.cli import common, options
+from agd_keras.training.quiet import load_keras
 
 _EPILOG = """\
 inputs: TIFF, PNG, NIfTI and DICOM files, folders of them at any depth, kaggle_3m patients.
@@ -63,7 +64,7 @@ _positive.__name__ = "positive number"  # what argparse calls it
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    common.load_tensorflow()
+    load_keras()
     from agd_keras.export.serving import ServingClient
     from agd_keras.inference.predict_files import TABLE, predict_files
     from agd_keras.inference.predictor import Predictor, load_predictor

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from agd_keras.cli import common, options
+from agd_keras.training.quiet import load_keras
 
 PAPER = "paper"
 FLAGS = {
@@ -85,7 +86,7 @@ def _search(arguments: argparse.Namespace) -> None:
         rounds = load_rounds(arguments.rounds) if arguments.rounds else []
     space = load_space(arguments.space) if arguments.space else None
 
-    common.load_tensorflow()
+    load_keras()
     from agd_keras.training.ranking import ranking_table
     from agd_keras.training.search import search
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agd_keras.cli import common, options
+from agd_keras.training.quiet import load_keras
 from agd_keras.training.study import STUDIES
 
 FLAGS = {
@@ -75,7 +76,7 @@ def _train(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out or Path("runs") / name)
     again = _again(arguments, out)
 
-    common.load_tensorflow()
+    load_keras()
     choices: dict[str, Any] = {
         "resume": arguments.resume,
         "overwrite": arguments.overwrite,

@@ -3,6 +3,7 @@
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,14 @@ def read_bytes(path: str | Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def decode_image(path: Path) -> Image.Image:
+def decode_image(
+    path: Path, check_size: Callable[[tuple[int, int]], object] = lambda size: None
+) -> Image.Image:
     """Decodes a file completely, whatever its mode.
 
     Args:
         path: TIFF or PNG file of a single image.
+        check_size: Called with width and height before anything is decoded; may raise.
 
     Returns:
         The Pillow image, loaded.
@@ -55,6 +59,7 @@ def decode_image(path: Path) -> Image.Image:
             image = Image.open(content, formats=("TIFF", "PNG"))
         if getattr(image, "n_frames", 1) != 1:
             raise InputError(f"{path}: holds several pages, expected a single image")
+        check_size(image.size)
         image.load()
     except InputError:
         raise

@@ -1,8 +1,6 @@
 """Cases of TIFF and PNG pictures: a single one, or the slices of a `kaggle_3m` patient."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,40 +9,18 @@ from PIL import Image
 from agd_keras.data.case import Case, check_file, check_voxels, one_line, stack_channels
 from agd_keras.data.formats import decode_image
 from agd_keras.errors import InputError
+from agd_keras.quiet import silence
 
 _GREY = ("L", "I;16", "I;16B", "I", "F")
 _PNG_DEPTH = 24  # the byte of the header with the bits a channel
 
 
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Drops what libtiff writes to standard error of files for which Pillow then raises."""
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-
-
-def _check_size(path: Path, slices: int) -> None:
-    """Refuses by its header a picture that is too large for one of so many slices."""
-    size = None
-    # What cannot be opened, decoding tells of.
-    with suppress(Exception), Image.open(path, formats=("TIFF", "PNG")) as image:
-        size = image.size
-    if size:
-        check_voxels(path, (slices, *size[::-1]))
-
-
 def _read_picture(path: Path, slices: int) -> tuple[np.ndarray, str]:
     """Reads the pixels, `(height, width)` or `(height, width, 3)`, and says what was lost."""
     check_file(path)
-    with _silent(), one_line(path, "image"):
-        _check_size(path, slices)
-        image = decode_image(path)
+    # libtiff writes to standard error of files for which Pillow then raises.
+    with silence(), one_line(path, "image"):
+        image = decode_image(path, lambda size: check_voxels(path, (slices, *size[::-1])))
     if image.mode in _GREY:
         return np.asarray(image), ""
     if image.mode != "RGB":

@@ -180,6 +180,35 @@ def risk_coverage(uncertainty: dict[str, Any]) -> Figure:
     return figure
 
 
+def summary_figures(metrics: dict[str, Any]) -> dict[str, Figure]:
+    """Draws what every report has.
+
+    Args:
+        metrics: What `evaluate` or `gather` returned.
+
+    Returns:
+        The figures by name, in the order of the report.
+    """
+    return {
+        "dice_per_patient": dice_per_patient(metrics),
+        "confusion_matrix": confusion_matrix(metrics),
+        "reliability": reliability_diagram(metrics),
+    }
+
+
+def save_figures(drawn: Mapping[str, Figure], folder: str | Path) -> None:
+    """Saves figures as PNG files.
+
+    Args:
+        drawn: Figures by the name of their file.
+        folder: Where they go; made if it does not exist.
+    """
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png", dpi=150)
+
+
 def read_history(path: str | Path) -> dict[str, list[float]]:
     """Reads the columns of a Keras `history.csv`.
 

@@ -92,7 +92,7 @@ def gather(run: str | Path) -> dict[str, Any]:
     config = make_config(load_config(run / "config.yaml"))
     folds = load_folds(run / "folds.json")
     records = _checked_records(run, config, folds)
-    parts = [_read_json(run / f"fold-{fold.index}" / "metrics.json") for fold in folds]
+    parts = [read_json(run / f"fold-{fold.index}" / "metrics.json") for fold in folds]
     entries: dict[str, list[dict[str, Any]]] = {}
     for fold in folds:
         for patient, entry in read_sums(run / f"fold-{fold.index}" / SUMS).items():
@@ -117,7 +117,7 @@ def _checked_records(run: Path, config: RunConfig, folds: Sequence[Fold]) -> lis
             f"{run}: expected all {len(folds)} folds, but {', '.join(map(str, missing))} "
             "is not finished: --resume, on any machine, with --fold"
         )
-    records = [_read_json(run / f"fold-{fold.index}" / RECORD) for fold in folds]
+    records = [read_json(run / f"fold-{fold.index}" / RECORD) for fold in folds]
     tested: dict[str, int] = {}
     for fold, record in zip(folds, records, strict=True):
         where = run / f"fold-{fold.index}"
@@ -183,16 +183,10 @@ def report_run(run: str | Path) -> dict[str, Any]:
     run = Path(run)
     metrics = gather(run)
     config = make_config(load_config(run / "config.yaml"))
-    record = _read_json(run / "fold-0" / RECORD)
+    record = read_json(run / "fold-0" / RECORD)
     write_metrics(metrics, run / "metrics.json")
-    drawn = {
-        "dice_per_patient": figures.dice_per_patient(metrics),
-        "confusion_matrix": figures.confusion_matrix(metrics),
-        "reliability": figures.reliability_diagram(metrics),
-    }
-    (run / "figures").mkdir(exist_ok=True)
-    for name, figure in drawn.items():
-        figure.savefig(run / "figures" / f"{name}.png", dpi=150)
+    drawn = figures.summary_figures(metrics)
+    figures.save_figures(drawn, run / "figures")
     parts = sorted(run.glob("fold-*"))
     cases = {f"{part.name}/cases": part / "figures" / "cases.png" for part in parts}
     shown = drawn | {name: path for name, path in cases.items() if path.is_file()}
@@ -211,7 +205,12 @@ def report_run(run: str | Path) -> dict[str, Any]:
     return metrics
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a finished fold.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,6 +1,5 @@
 """Table 2 of Cvetko 2021 (https://arxiv.org/abs/2107.03323), with our figures beside it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from agd_keras.errors import InputError
 from agd_keras.evaluation import figures
 from agd_keras.evaluation.anchors import ANCHORS, always_empty
 from agd_keras.evaluation.compare import TextTable
+from agd_keras.evaluation.gather import read_json
 from agd_keras.evaluation.report import SUMS, read_sums
 
 NAMES = {
@@ -44,11 +43,7 @@ def read_one_test(run: str | Path) -> dict[str, Any]:
         InputError: The fold is not finished.
     """
     fold = Path(run) / "fold-0"
-    try:
-        metrics = json.loads((fold / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{fold}: expected a finished fold ({error})") from None
-    return metrics | {"subjects": read_sums(fold / SUMS)}
+    return read_json(fold / "metrics.json") | {"subjects": read_sums(fold / SUMS)}
 
 
 def beside_paper(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

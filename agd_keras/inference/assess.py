@@ -82,7 +82,7 @@ def assess(
     patients = len({one.patient for one in slices})
     done: list[str] = []
 
-    def on_patient(patient: str, entry: dict[str, Any]) -> None:
+    def on_patient(patient: str, entry: dict[str, Any] | None = None) -> None:
         done.append(patient)
         if progress:
             progress(len(done), patients)
@@ -101,26 +101,18 @@ def assess(
 
     chosen = pictures.pick_cases(predict, slices, metrics, among, predictor.explain)
     drawn = {"cases": pictures.cases(chosen)} if chosen else {}  # none of healthy controls
-    drawn |= {
-        "dice_per_patient": figures.dice_per_patient(metrics),
-        "confusion_matrix": figures.confusion_matrix(metrics),
-        "reliability": figures.reliability_diagram(metrics),
-    }
+    drawn |= figures.summary_figures(metrics)
     drawn |= {f"maps_{case.rank}": pictures.maps(case.image, case.maps) for case in chosen}
     if uncertain:
         done.clear()
-        found = evaluate_uncertainty(
-            uncertain.predict, slices, threshold, lambda patient: on_patient(patient, {})
-        )
+        found = evaluate_uncertainty(uncertain.predict, slices, threshold, on_patient)
         text = json.dumps({"method": uncertainty, **found}, indent=1, allow_nan=False)
         write_text(folder / UNCERTAINTY, text + "\n")
         drawn["filtering_curves"] = figures.filtering_curves(found)
         drawn["risk_coverage"] = figures.risk_coverage(found)
     if history:
         drawn["training"] = figures.training_curves(figures.read_history(history))
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, figure in drawn.items():
-        figure.savefig(folder / "figures" / f"{name}.png", dpi=150)
+    figures.save_figures(drawn, folder / "figures")
     write_report(folder, metrics, drawn, title=title)
     return metrics
 

@@ -1,25 +1,21 @@
 """The files of a prediction: made under another name, never over others, never outside."""
 
-import csv
-import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 from scipy import ndimage
 
 from agd_keras.data.case import CHANNELS
 from agd_keras.errors import InputError
 from agd_keras.evaluation import pictures
-from agd_keras.files import write_text
 from agd_keras.inference.uncertainty import UncertaintyMaps
 
 MAPS = ("probability", "entropy", "mutual_information")
-PREDICTION = (230, 159, 0)  # the colour of predictions in reports too
+PREDICTION = ImageColor.getrgb(pictures.PREDICTION)
 _PANELS, _SIDE = 9, 256
 
 
@@ -155,26 +151,3 @@ def write_maps(maps: UncertaintyMaps, images: np.ndarray, arrays: Path, picture:
     for name in MAPS[1:]:
         shown[f"{name.replace('_', ' ')} (bits)"] = values[name][place] / np.log(2)
     pictures.maps(images[place], shown).savefig(picture, dpi=150)
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes a CSV file, in which what is not known is empty.
-
-    Args:
-        path: The file; an older one is replaced.
-        rows: Values by column.
-        columns: The columns in order.
-
-    Example:
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "predictions.csv"
-    >>> write_table(path, [{"case": "a", "area_mm2": None}], ["case", "area_mm2"])
-    >>> path.read_text().split()
-    ['case,area_mm2', 'a,']
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

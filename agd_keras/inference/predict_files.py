@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +13,20 @@ from agd_keras.data.case import Case
 from agd_keras.data.orientation import square_view
 from agd_keras.data.volumes import Source, find_cases, read_case
 from agd_keras.errors import InputError
+from agd_keras.files import write_csv
 from agd_keras.inference.outputs import (
     MAPS,
     draw_overlay,
     replacing,
     resolve_outputs,
     write_maps,
-    write_table,
 )
 from agd_keras.inference.postprocess import make_mask, measure
-from agd_keras.inference.uncertainty import UncertaintyMaps, UncertaintyPredictor
+from agd_keras.inference.uncertainty import (
+    PatientPredictor,
+    UncertaintyMaps,
+    UncertaintyPredictor,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +35,6 @@ COLUMNS = (
     *("case", "slices", "slices_with_tumour", "voxels", "area_mm2", "volume_mm3", "confidence"),
     *("uncertainty", "masks", "notes"),
 )
-
-
-class PatientPredictor(Protocol):
-    """What predicts all slices of a patient, as `Predictor` does."""
-
-    def predict_patient(self, images: np.ndarray) -> np.ndarray:
-        """Maps images `(slices, height, width, 3)` to probabilities `(slices, height, width)`."""
 
 
 def predict_case(predictor: PatientPredictor, case: Case, flips: bool = False) -> np.ndarray:
@@ -225,7 +222,7 @@ def predict_files(
                 progress(done, len(sources))
     finally:
         if len(rows) > len(failed):
-            write_table(table, rows, COLUMNS)
+            write_csv(table, rows, COLUMNS)
     if failed and len(sources) == 1:
         raise failed[0]
     if failed:

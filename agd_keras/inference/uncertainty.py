@@ -16,9 +16,10 @@ SHIFT = 0.04  # largest shift along each axis, as a share of the side
 
 
 class PatientPredictor(Protocol):
-    """Anything that predicts a patient's slices, such as `Predictor`."""
+    """What predicts all slices of a patient, as `Predictor` does."""
 
-    def predict_patient(self, images: np.ndarray) -> np.ndarray: ...
+    def predict_patient(self, images: np.ndarray) -> np.ndarray:
+        """Maps images `(slices, height, width, 3)` to probabilities `(slices, height, width)`."""
 
 
 @dataclass(frozen=True)
@@ -161,46 +162,13 @@ class UncertaintyPredictor:
         random = np.random.default_rng(self.seed)
         reach = [round(SHIFT * side) for side in images.shape[1:3]]
         for sample in range(self.samples):
-            # First as it is and mirrored in place. Rolling loses no pixel and wraps only air.
+            # First as it is and mirrored in place. Rolling loses no pixel; what wraps is air
+            # unless the picture is cut close to the head.
             shift = random.integers(-np.array(reach), reach, endpoint=True) * (sample > 1)
             side = slice(None, None, -1 if sample % 2 else 1)
             moved = np.roll(images, shift, axis=(1, 2))[:, :, side]
             prediction = self.members[0].predict_patient(moved)[:, :, side]
             yield np.roll(prediction, -shift, axis=(1, 2))
-
-
-def predict_with_uncertainty(
-    predictor: PatientPredictor,
-    images: np.ndarray,
-    method: str = "tta",
-    samples: int = 8,
-    seed: int = 0,
-) -> UncertaintyMaps:
-    """Predicts one patient with uncertainty; for many, make an `UncertaintyPredictor` once.
-
-    Args:
-        predictor: What predicts.
-        images: Array of shape `(slices, height, width, 3)`: all slices of the patient.
-        method: `tta`, `ensemble` or `mc_dropout`, see `UncertaintyPredictor`.
-        samples: Number of predictions, at least 2.
-        seed: What shifts and dropped channels follow from.
-
-    Returns:
-        The `UncertaintyMaps`.
-
-    Raises:
-        InputError: The method is none of these, or the model does not allow it.
-
-    Example:
-
-    >>> from agd_keras.inference.predictor import Predictor
-    >>> from agd_keras.models import agd_autoencoder
-    >>> folds = [agd_autoencoder((32, 32, 3), filters=(4, 8)) for _ in range(2)]
-    >>> images = np.zeros((1, 32, 32, 3), "uint8")
-    >>> predict_with_uncertainty(Predictor(folds), images, "ensemble").probability.shape
-    (1, 32, 32)
-    """
-    return UncertaintyPredictor(predictor, method, samples, seed).predict(images)
 
 
 def _with_models(predictor: PatientPredictor, models: list[keras.Model]) -> PatientPredictor:

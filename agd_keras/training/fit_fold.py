@@ -1,8 +1,6 @@
 """Trains one network on the training patients of one fold."""
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.interrupt import noticed
 from agd_keras.training.network import build_model, compile_model, make_variables
 from agd_keras.training.state import SaveState
-from agd_keras.training.strategy import open_devices, resolve_precision, set_seed, wait_for_hosts
+from agd_keras.training.strategy import open_devices, resolve_precision, set_seed
 
 # Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
 # ones weigh an eighth.
@@ -64,10 +62,6 @@ def fit_fold(
     set_seed(options.seed, options.deterministic)
     steps = max(1, len(train) // options.batch_size)
     devices = open_devices(options.strategy)
-    if devices.process:
-        # Processes that train together do the same in step, also when they save: each on its own.
-        folder = shutil.copytree(folder, Path(tempfile.mkdtemp(prefix="agd-")) / folder.name)
-    wait_for_hosts(options.strategy)
     if options.batch_size % devices.replicas:
         raise InputError(
             f"training.batch_size {options.batch_size}: expected a multiple of the "

@@ -4,6 +4,8 @@ import logging
 import os
 import warnings
 
+from agd_keras.quiet import silence
+
 
 def load_keras() -> None:
     """Imports Keras and its backend without what their libraries write while they load."""
@@ -12,11 +14,5 @@ def load_keras() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # The training stream is shuffled by its own rule.
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
+    with silence():
         import keras  # noqa: F401
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)

@@ -1,13 +1,11 @@
 """The trials of a search in their order, as a table for the screen, Markdown and CSV."""
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agd_keras.files import write_text
+from agd_keras.files import write_csv, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,12 +101,7 @@ def write_ranking(ranking: Ranking, out: str | Path) -> None:
     out = Path(out)
     if not ranking.rows:
         return
-    columns = list(ranking.rows[0])
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(ranking.rows)
-    write_text(out / "trials.csv", text.getvalue())
+    write_csv(out / "trials.csv", ranking.rows, list(ranking.rows[0]))
     lines = [f"# {ranking.title[0].upper()}{ranking.title[1:]}", ""]
     header, *rows = _cells(ranking)
     lines += [f"| {' | '.join(row)} |" for row in (header, ["---:"] * len(header), *rows)]

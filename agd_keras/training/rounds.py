@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from agd_keras.config import RunConfig, make_config, merge
+from agd_keras.config import RunConfig, make_config, merge, read_yaml
 from agd_keras.errors import InputError
 
 # The same in all trials: what they are compared on and by.
@@ -99,21 +98,6 @@ def load_rounds(path: str | Path) -> list[Round]:
         for name, value in options.items():
             check_option(name, value, where)
     return [Round(options) for options in listed]
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Reads a YAML file.
-
-    Raises:
-        InputError: The file cannot be read or is not YAML.
-    """
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: expected a readable YAML file ({reason})") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
 
 
 def option_type(name: Any, where: str) -> Any:

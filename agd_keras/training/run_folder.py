@@ -2,18 +2,20 @@
 
 import fcntl
 import json
-import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
-from agd_keras.data.folds import Fold, load_folds, save_folds
+from agd_keras.data.cache import Cache
+from agd_keras.data.folds import Fold, load_folds, make_folds, save_folds
+from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
-from agd_keras.files import write_text
+from agd_keras.files import new_folder, write_text
 
 # What a run folder may hold: nothing that --overwrite could be sorry for.
 # Files that a kill left half written are under another name, see `write_text`.
@@ -63,21 +65,69 @@ def check_folder(out: Path, config: RunConfig, resume: bool, overwrite: bool) ->
         InputError: The folder exists without either option, holds something else than a run, or
             holds a run of another config; or there is nothing to go on with.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        if resume:
-            raise InputError(f"{out}: --resume expected a run folder, found nothing")
-        return
-    if not out.is_dir() or any(not RUN_ENTRY.fullmatch(entry.name) for entry in out.iterdir()):
-        raise InputError(f"{out}: expected a new folder, found something else than a run")
-    if resume:
+    if check_existing(out, "run", RUN_ENTRY, resume, overwrite) and resume:
         differing = differences(make_config(load_config(out / "config.yaml")), config)
         if differing:
             raise InputError(
                 f"{out}: --resume expected the options it was started with, "
                 f"not other {', '.join(differing)}"
             )
-    elif not overwrite:
-        raise InputError(f"{out}: expected a new folder, found a run; --resume or --overwrite")
+
+
+def check_existing(
+    out: Path, kind: str, entries: re.Pattern[str], resume: bool, overwrite: bool
+) -> bool:
+    """Refuses a folder that holds anything foreign, or what neither option allows.
+
+    Args:
+        out: The folder.
+        kind: What it should be, in a word.
+        entries: Pattern of the names that it may hold.
+        resume: It must hold an earlier start.
+        overwrite: It may hold an earlier start.
+
+    Returns:
+        Whether it holds one.
+
+    Raises:
+        InputError: It holds something else, or nothing to go on with, or an earlier start without
+            either option.
+
+    Example:
+
+    >>> check_existing(Path("no/such/folder"), "run", RUN_ENTRY, resume=False, overwrite=False)
+    False
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        if resume:
+            raise InputError(f"{out}: --resume expected the folder of a {kind}, found nothing")
+        return False
+    if not out.is_dir() or not all(entries.fullmatch(entry.name) for entry in out.iterdir()):
+        raise InputError(f"{out}: expected a new folder, found something else than a {kind}")
+    if not (resume or overwrite):
+        raise InputError(f"{out}: expected a new folder, found a {kind}; --resume or --overwrite")
+    return True
+
+
+def deal_folds(config: RunConfig, slices: list[Slice], cache: Cache) -> list[Fold]:
+    """Returns all folds of a config.
+
+    Args:
+        config: Says how the data is split.
+        slices: All slices of the data.
+        cache: The prepared data.
+
+    Raises:
+        InputError: The data cannot be split so.
+    """
+    data = config.data
+    try:
+        return make_folds(
+            *(slices, cache.areas, data.folds, data.split, config.training.seed),
+            *(data.portions, data.validation_portions),
+        )
+    except InputError as error:
+        raise InputError(f"{data.path}: {error}") from None
 
 
 def open_run(
@@ -99,20 +149,12 @@ def open_run(
         if load_folds(out / "folds.json") != folds:
             raise InputError(f"{out}: --resume expected the data it was started with")
         return
-    # Made under another name, so that a folder of that name is always a whole run.
-    made, old = (out.with_name(f"{out.name}.{what}-{os.getpid()}") for what in ("tmp", "old"))
     try:
-        made.mkdir(parents=True)
-        save_folds(folds, made / "folds.json", config.data.split, config.training.seed)
-        save_config(config, made / "config.yaml")
-        if overwrite and out.exists():
-            out.rename(old)
-        made.rename(out)  # fails if another run has begun in that folder meanwhile
+        with new_folder(out, overwrite) as made:
+            save_folds(folds, made / "folds.json", config.data.split, config.training.seed)
+            save_config(config, made / "config.yaml")
     except OSError as error:
         raise InputError(f"{out}: cannot write the run folder: {error.strerror}") from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def record_environment(path: Path, config: RunConfig, fingerprint: str) -> None:
@@ -127,7 +169,7 @@ def record_environment(path: Path, config: RunConfig, fingerprint: str) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[Path]:
     """Keeps other processes out of a fold's folder, made here; a killed one leaves no lock behind.
 
     Args:
@@ -146,4 +188,19 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{folder}: another process is training this fold") from None
-        yield
+        yield folder
+
+
+@contextmanager
+def copied(folder: Path) -> Iterator[Path]:
+    """Gives a copy of a fold's folder for a while.
+
+    Processes that train together do the same in step, also when they save: each on its own.
+
+    Args:
+        folder: Folder of one fold; it may be missing.
+    """
+    with tempfile.TemporaryDirectory(prefix="agd-") as own:
+        if folder.is_dir():
+            shutil.copytree(folder, own, dirs_exist_ok=True)
+        yield Path(own)

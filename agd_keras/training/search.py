@@ -8,14 +8,20 @@ from typing import Any
 from agd_keras.config import RunConfig, make_config, save_config
 from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.datasets import find_data
-from agd_keras.data.folds import Fold, make_folds
+from agd_keras.data.folds import Fold
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
 from agd_keras.training import space as spaces
 from agd_keras.training.executor import run_tasks
 from agd_keras.training.ranking import Ranking, rank_trials, write_ranking
 from agd_keras.training.rounds import Round, with_options
-from agd_keras.training.run_folder import alone, record_environment, refuse_multiworker, resolve
+from agd_keras.training.run_folder import (
+    alone,
+    deal_folds,
+    record_environment,
+    refuse_multiworker,
+    resolve,
+)
 from agd_keras.training.search_folder import (
     begin_trial,
     begun_trials,
@@ -104,7 +110,7 @@ def search(
     # What cannot be trained at all is known at once.
     for number, one in enumerate(rounds or [Round({})]):
         try:
-            deal_folds(with_options(config, one.options), slices, cache, folds)
+            chosen_folds(with_options(config, one.options), slices, cache, folds)
         except InputError as error:
             raise InputError(f"round {number}: {error}" if rounds else str(error)) from None
     settings["data_fingerprint"] = cache.data_fingerprint
@@ -117,8 +123,8 @@ def search(
     return ranking
 
 
-def deal_folds(
-    config: RunConfig, slices: Sequence[Slice], cache: Cache, only: Sequence[int] | None
+def chosen_folds(
+    config: RunConfig, slices: list[Slice], cache: Cache, only: Sequence[int] | None
 ) -> list[Fold]:
     """Returns the folds of a config that are to be trained.
 
@@ -131,12 +137,8 @@ def deal_folds(
     Raises:
         InputError: The data cannot be split so, or there is no such fold.
     """
-    data = config.data
-    chosen = choose_folds(data.folds, only)
-    folds = make_folds(
-        *(slices, cache.areas, data.folds, data.split, config.training.seed),
-        *(data.portions, data.validation_portions),
-    )
+    chosen = choose_folds(config.data.folds, only)
+    folds = deal_folds(config, slices, cache)
     return [folds[index] for index in chosen]
 
 
@@ -206,7 +208,7 @@ def _train(
         save_config(config, folder / "config.yaml")
         slices = find_data(config.data.path)
         cache = build_cache(slices, config.data.image_size)
-        folds = deal_folds(config, slices, cache, settings["folds"])
+        folds = chosen_folds(config, slices, cache, settings["folds"])
         return train_trial(config, cache, slices, folds, folder, report)
     except InputError as error:
         if isinstance(error.__context__, OSError):  # a full disk, say: not the trial's fault

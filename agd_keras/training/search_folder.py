@@ -1,19 +1,17 @@
 """The folder of a search: what was asked for and what each trial gave; never emptied by mistake."""
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from agd_keras.config import differences, make_config
+from agd_keras.config import differences, make_config, read_yaml
 from agd_keras.errors import InputError
-from agd_keras.files import write_text
-from agd_keras.training.rounds import read_yaml
+from agd_keras.files import new_folder, write_text
+from agd_keras.training.run_folder import check_existing
 from agd_keras.training.space import JOURNAL
 
 SETTINGS, OPTIONS, RESULT = "search.yaml", "options.yaml", "result.json"
@@ -39,18 +37,7 @@ def check_search(out: Path, settings: Mapping[str, Any], resume: bool, overwrite
         InputError: The folder exists without either option, holds something else than a search, or
             holds a search of other settings; or there is nothing to go on with.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        if resume:
-            raise InputError(f"{out}: --resume expected the folder of a search, found nothing")
-        return
-    foreign = not out.is_dir() or any(not ENTRY.fullmatch(one.name) for one in out.iterdir())
-    if foreign or not (out / SETTINGS).is_file():
-        raise InputError(f"{out}: expected a new folder, found something else than a search")
-    if not resume:
-        if not overwrite:
-            raise InputError(
-                f"{out}: expected a new folder, found a search; --resume or --overwrite"
-            )
+    if not check_existing(out, "search", ENTRY, resume, overwrite) or overwrite:
         return
     before = load_settings(out)
     differing = differences(make_config(before["config"]), make_config(settings["config"]))
@@ -75,24 +62,16 @@ def open_search(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None
         InputError: The folder cannot be written, or holds a search on other data.
     """
     text = yaml.safe_dump(dict(settings), sort_keys=False)
-    # Made under another name, so that a folder of that name is always a whole search.
-    made, old = (out.with_name(f"{out.name}.{what}-{os.getpid()}") for what in ("tmp", "old"))
     try:
         if (out / SETTINGS).is_file() and not overwrite:
             if load_settings(out)["data_fingerprint"] != settings["data_fingerprint"]:
                 raise InputError(f"{out}: --resume expected the data it was started with")
             write_text(out / SETTINGS, text)
             return
-        made.mkdir(parents=True)
-        write_text(made / SETTINGS, text)
-        if out.exists() and overwrite:
-            out.rename(old)
-        made.rename(out)  # fails if another search has begun in that folder meanwhile
+        with new_folder(out, overwrite) as made:
+            write_text(made / SETTINGS, text)
     except OSError as error:
         raise InputError(f"{out}: cannot write the search folder: {error.strerror}") from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def load_settings(out: str | Path) -> dict[str, Any]:

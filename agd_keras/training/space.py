@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from agd_keras.config import read_yaml
 from agd_keras.errors import InputError
-from agd_keras.training.rounds import check_option, option_type, read_yaml
+from agd_keras.training.rounds import check_option, option_type
 
 if TYPE_CHECKING:
     import optuna

@@ -1,7 +1,5 @@
 """All that a training needs to go on after it was stopped or killed, to the same bits."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ import keras
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.files import write_text
+from agd_keras.files import write_csv, write_text
 from agd_keras.training.interrupt import Notice
 
 STATE, WEIGHTS = "state.json", "epoch-{}-step-{}.weights.h5"
@@ -80,10 +78,7 @@ class SaveState(keras.callbacks.Callback):
         for variable, value in zip(self.seeds, self.state["seeds"], strict=False):
             variable.assign(value)
         self._restore_callbacks()
-        # What a kill may have left out after the state was saved.
-        self.on_saved()
-        if self.rows:
-            write_history(self.rows, self.history)
+        self._publish()  # which a kill may have left out
 
     def on_train_begin(self, logs=None):
         self._restore_callbacks()
@@ -110,6 +105,12 @@ class SaveState(keras.callbacks.Callback):
         self.state["step"] = 0
         self._save()
 
+    def _publish(self) -> None:
+        """Puts what belongs to the saved state in its final place."""
+        self.on_saved()
+        if self.rows:
+            write_csv(self.history, self.rows, list(self.rows[0]))
+
     @property
     def _weights(self) -> Path:
         return self.folder / WEIGHTS.format(len(self.rows), self.step)
@@ -130,9 +131,7 @@ class SaveState(keras.callbacks.Callback):
             self.state["seeds"] = [variable.numpy().tolist() for variable in self.seeds]
             self.state["figures"] = [v.numpy().tolist() for v in self.model.metrics_variables]
             write_text(self.folder / STATE, json.dumps(self.state, default=float))
-            self.on_saved()
-            if self.rows:
-                write_history(self.rows, self.history)
+            self._publish()
         except OSError as error:
             raise InputError(
                 f"{self.folder}: cannot save the state of the training "
@@ -141,12 +140,3 @@ class SaveState(keras.callbacks.Callback):
         for old in self.folder.glob(WEIGHTS.format("*", "*")):
             if old != self._weights:
                 old.unlink()
-
-
-def write_history(rows: list[dict[str, float]], path: str | Path) -> None:
-    """Writes one row an epoch as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

@@ -177,17 +177,11 @@ def run_study(
 def _check_study(
     out: Path, name: str, variants: Mapping[str, Any], resume: bool, overwrite: bool
 ) -> None:
+    from agd_keras.training.run_folder import check_existing
+
     own = "|".join(map(re.escape, (*variants, *FILES)))
-    own_or_left_by_a_kill = rf"({own})(\.(tmp|old)-\d+)?"
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        if resume:
-            raise InputError(f"{out}: --resume expected a study, found nothing")
-    elif not out.is_dir() or not all(
-        re.fullmatch(own_or_left_by_a_kill, entry.name) for entry in out.iterdir()
-    ):
-        raise InputError(f"{out}: expected a new folder, found something else than study {name}")
-    elif not (resume or overwrite):
-        raise InputError(f"{out}: expected a new folder, found a study; --resume or --overwrite")
+    own_or_left_by_a_kill = re.compile(rf"({own})(\.(tmp|old)-\d+)?")
+    check_existing(out, f"study {name}", own_or_left_by_a_kill, resume, overwrite)
 
 
 def _is_done(run: Path) -> bool:
@@ -291,10 +285,12 @@ def _near(path: str | Path) -> str:
 
 def _provenance(folds: Sequence[Path]) -> dict[str, Any]:
     """What the folds ran on, how large the networks are, and how long all took, None if unknown."""
+    from agd_keras.evaluation.gather import read_json
+
     parameters, hardware, software, seconds = {}, set(), set(), []
     for fold in folds:
-        parameters[fold.parent.name] = _read(fold / "fold.json")["parameters"]
-        starts = _read(fold / "environment.json")
+        parameters[fold.parent.name] = read_json(fold / "fold.json")["parameters"]
+        starts = read_json(fold / "environment.json")
         for start in starts:
             versions = [f"{name} {start['packages'][name]}" for name in ("agd_keras", "keras")]
             versions += [f"Python {start['python']}", start["commit"] or "no commit"]
@@ -310,10 +306,6 @@ def _provenance(folds: Sequence[Path]) -> dict[str, Any]:
         "software": sorted(software),
         "seconds": round(sum(known)) if len(known) == len(seconds) else None,
     }
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _seconds(fold: Path, starts: Sequence[Mapping[str, Any]]) -> float | None:

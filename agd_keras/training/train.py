@@ -8,12 +8,12 @@ from typing import Any
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
-from agd_keras.data.folds import make_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.gather import report_run, unfinished
 from agd_keras.training.executor import run_tasks
 from agd_keras.training.run_folder import (
     check_folder,
+    deal_folds,
     open_run,
     record_environment,
     refuse_multiworker,
@@ -77,14 +77,7 @@ def train(
     chosen = choose_folds(config.data.folds, only)
     slices = find_data(config.data.path)
     cache = build_cache(slices, config.data.image_size, progress=progress)
-    data = config.data
-    try:
-        folds = make_folds(
-            *(slices, cache.areas, data.folds, data.split, config.training.seed),
-            *(data.portions, data.validation_portions),
-        )
-    except InputError as error:
-        raise InputError(f"{data.path}: {error}") from None
+    folds = deal_folds(config, slices, cache)
     if writes:
         open_run(out, config, folds, resume, overwrite)
         record_environment(out / "environment.json", config, cache.data_fingerprint)

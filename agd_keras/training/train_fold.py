@@ -1,8 +1,6 @@
 """One fold of a run: trained, tested and reported, by what its run folder says."""
 
 import logging
-from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 from agd_keras.config import load_config, make_config
@@ -10,16 +8,14 @@ from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import load_folds, select
 from agd_keras.evaluation.gather import is_done, write_record
-from agd_keras.training.run_folder import alone, record_environment
+from agd_keras.training.run_folder import alone, copied, record_environment
 
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 
 
-def train_fold(
-    run: str | Path, index: int, progress: Callable[[int, int], object] | None = None
-) -> None:
+def train_fold(run: str | Path, index: int) -> None:
     """Trains and tests one fold of an opened run, or goes on with it; a finished one stays.
 
     Everything it needs to know is in the run folder, so that folds can be trained in any process,
@@ -28,7 +24,6 @@ def train_fold(
     Args:
         run: A run folder with `config.yaml` and `folds.json`.
         index: Which fold, from 0.
-        progress: Called as `progress(done, total)`, in slices, while data is prepared.
 
     Raises:
         InputError: The data or the folder cannot be used, the training diverged, or another process
@@ -41,19 +36,19 @@ def train_fold(
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
     from agd_keras.inference.temperature import fit_calibration, write_calibration
     from agd_keras.training.fit_fold import fit_fold
-    from agd_keras.training.strategy import join_hosts
+    from agd_keras.training.strategy import join_hosts, wait_for_hosts
 
     run = Path(run)
     config = make_config(load_config(run / "config.yaml"))
     fold = load_folds(run / "folds.json")[index]
     folder = run / f"fold-{index}"
     writes = join_hosts(config.training.strategy) == 0
-    with alone(folder) if writes else nullcontext():
-        if is_done(folder):
+    with (alone if writes else copied)(folder) as own:
+        if is_done(own):
             logger.info("fold %d: done before", index)
             return
         slices = find_data(config.data.path)
-        cache = build_cache(slices, config.data.image_size, progress=progress)
+        cache = build_cache(slices, config.data.image_size)
         parts = {part: select(slices, getattr(fold, part), config.data.split) for part in PARTS}
         logger.info(
             "fold %d: %s",
@@ -65,8 +60,9 @@ def train_fold(
         )
         if writes:
             record_environment(folder / "environment.json", config, cache.data_fingerprint)
+        wait_for_hosts(config.training.strategy)  # until all have their copy
         keras.utils.clear_session()  # of the fold before
-        model = fit_fold(config, cache, parts["train"], parts["validation"], folder)
+        model = fit_fold(config, cache, parts["train"], parts["validation"], own)
         if not writes:
             return
 

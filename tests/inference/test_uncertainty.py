@@ -22,7 +22,6 @@ from agd_keras.inference.temperature import (
 from agd_keras.inference.uncertainty import (
     UncertaintyPredictor,
     combine,
-    predict_with_uncertainty,
 )
 from agd_keras.models import agd_autoencoder
 
@@ -80,7 +79,7 @@ def test_moves_are_undone_exactly(images):
             self.seen.append(images)
             return images[..., 1] / np.float32(255)
 
-    maps = predict_with_uncertainty(Bright(), images, "tta", samples=6, seed=1)
+    maps = UncertaintyPredictor(Bright(), "tta", samples=6, seed=1).predict(images)
     np.testing.assert_allclose(maps.probability, images[..., 1] / 255, rtol=1e-6)
     assert maps.mutual_information.max() < 1e-7
     first, second, *others = Bright.seen
@@ -92,13 +91,13 @@ def test_moves_are_undone_exactly(images):
 
 def test_tta_is_the_mean_over_moved_images(images):
     predictor = Predictor([network()])
-    maps = predict_with_uncertainty(predictor, images, "tta", samples=2)
+    maps = UncertaintyPredictor(predictor, "tta", samples=2).predict(images)
     mirrored = predictor.predict_patient(images[:, :, ::-1])[:, :, ::-1]
     expected = (predictor.predict_patient(images) + mirrored) / 2
     np.testing.assert_allclose(maps.probability, expected, atol=1e-6)
-    again = predict_with_uncertainty(predictor, images, "tta", samples=5, seed=3)
-    same = predict_with_uncertainty(predictor, images, "tta", samples=5, seed=3)
-    other = predict_with_uncertainty(predictor, images, "tta", samples=5, seed=4)
+    again = UncertaintyPredictor(predictor, "tta", samples=5, seed=3).predict(images)
+    same = UncertaintyPredictor(predictor, "tta", samples=5, seed=3).predict(images)
+    other = UncertaintyPredictor(predictor, "tta", samples=5, seed=4).predict(images)
     np.testing.assert_array_equal(again.mutual_information, same.mutual_information)
     assert not np.array_equal(again.probability, other.probability)
 
@@ -106,7 +105,7 @@ def test_tta_is_the_mean_over_moved_images(images):
 def test_ensemble_takes_the_networks_apart(images):
     models = [network(seed=seed) for seed in range(3)]
     predictor = Predictor(models, batch_size=2)
-    maps = predict_with_uncertainty(predictor, images, "ensemble")
+    maps = UncertaintyPredictor(predictor, "ensemble").predict(images)
     single = np.stack([Predictor([model]).predict_patient(images) for model in models])
     np.testing.assert_allclose(maps.probability, predictor.predict_patient(images), atol=1e-6)
 
@@ -128,7 +127,7 @@ def test_dropout_alone_is_left_on(images):
     maps, again = uncertain.predict(images), uncertain.predict(images)
     np.testing.assert_array_equal(maps.probability, again.probability)
     assert maps.mutual_information.max() > 1e-3
-    other = predict_with_uncertainty(predictor, images, "mc_dropout", samples=4, seed=2)
+    other = UncertaintyPredictor(predictor, "mc_dropout", samples=4, seed=2).predict(images)
     assert not np.array_equal(maps.probability, other.probability)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -14,12 +14,12 @@ from agd_keras.data.folds import make_folds
 from agd_keras.data.phantom import make_phantom
 from agd_keras.data.slices import find_slices
 from agd_keras.errors import InputError
+from agd_keras.files import write_csv
 from agd_keras.training import train_trial as train_trial_module
 from agd_keras.training.ranking import rank_trials
 from agd_keras.training.rounds import Round, load_rounds, paper_rounds, with_options
 from agd_keras.training.search import search
 from agd_keras.training.space import distributions, load_space, options_of
-from agd_keras.training.state import write_history
 from agd_keras.training.train_trial import read_history
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: the extra `search`")
@@ -68,7 +68,7 @@ class Trainer:
             dice += 0.1 * (options.loss == "dice") + 0.001 * int(folder.name[-1])
             logs = {"val_dice": dice, "val_iou": dice / 2, "val_bce": 1 - dice}
             rows = [*rows, {"epoch": epoch + 1, **logs}]
-            write_history(rows, folder / "history.csv")
+            write_csv(folder / "history.csv", rows, list(rows[0]))
             if self.left is not None:
                 self.left -= 1
                 if self.left < 0:

@@ -276,7 +276,7 @@ def test_folds_can_be_shared_out(small_phantom, trained, tmp_path):
 
 def test_existing_folders(small_phantom, trained, tmp_path):
     config, out = tiny(small_phantom), tmp_path / "leak"
-    with pytest.raises(InputError, match="expected a study, found nothing"):
+    with pytest.raises(InputError, match="expected the folder of a study leak, found nothing"):
         run_study("leak", config, out, resume=True)
     first = run_study("leak", config, out)
     with pytest.raises(InputError, match="--resume or --overwrite"):

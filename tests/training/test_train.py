@@ -125,7 +125,7 @@ def test_existing_folder_is_refused_replaced_or_gone_on_with(finished, small_pha
     assert train(config, out, resume=True)["subjects"] == metrics["subjects"]  # nothing left to do
     assert (out / "fold-0" / "model.keras").stat().st_mtime_ns == before
     assert len(json.loads((out / "environment.json").read_text())) == 2  # starts
-    with pytest.raises(InputError, match="--resume expected a run folder"):
+    with pytest.raises(InputError, match="--resume expected the folder of a run"):
         train(config, tmp_path / "none", resume=True)
 
 
