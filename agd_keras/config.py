@@ -32,10 +32,14 @@ class DataConfig(_Section):
     split: Literal["subject", "record"] = Field(
         "subject", description="what is kept whole: patients (subject) or slices (record)"
     )
-    folds: int = Field(1, ge=1, description="test sets in turn; 1 for a single test, of one fifth")
+    folds: int = Field(
+        1, ge=0, description="test sets in turn; 1 for a single test, of one fifth, 0 for none"
+    )
     portions: int = Field(10, ge=3, description="equal portions that the folds are made of")
     validation_portions: int = Field(1, ge=1, description="portions for validation in a fold")
-    augment: Literal["none", "paper", "strong"] = Field("strong", description="recipe of changes")
+    augment: Literal["none", "paper", "strong", "heavy"] = Field(
+        "strong", description="recipe of changes"
+    )
     tumor_sampling: float = Field(
         0.0, ge=0, le=1, description="share of slices drawn in proportion to their tumour area"
     )

@@ -87,7 +87,7 @@ def random_affine(
         Float32 tensor of shape `(batch, 8)`, rows `a b c d e f 0 0`: the pixel at column x and row
         y of the result comes from column `a x + b y + c` and row `d x + e y + f`.
     """
-    draw, happens = _draws(batch, 15, seed)
+    draw, happens = _draws(batch, 16, seed)
     turn = happens(recipe.probability)
     angle = turn * draw() * math.radians(recipe.rotation)
     width_shear = turn * draw() * recipe.width_shear
@@ -98,15 +98,15 @@ def random_affine(
     shift = happens(recipe.probability) * recipe.translation
     right = shift * draw() + draw() * (1 - kept) / 2
     down = shift * draw() + draw() * (1 - kept) / 2
-    flip = 1 - 2 * happens(recipe.flip)
+    flip, turn_over = 1 - 2 * happens(recipe.flip), 1 - 2 * happens(recipe.turn_over)
 
-    # From result to source, about the centre: flip, shear by height then by width, rotate, scale.
+    # From result to source, about the centre: flips, shear by height then by width, rotate, scale.
     scale, cosine, sine = kept / zoom, tf.cos(angle), tf.sin(angle)
     along_x = 1 + width_shear * height_shear
     a = scale * flip * (cosine * along_x - sine * height_shear)
-    b = scale * (cosine * width_shear - sine)
+    b = scale * turn_over * (cosine * width_shear - sine)
     d = scale * flip * (sine * along_x + cosine * height_shear)
-    e = scale * (sine * width_shear + cosine)
+    e = scale * turn_over * (sine * width_shear + cosine)
     height, width = shape
     x, y = (width - 1) / 2, (height - 1) / 2
     c = x + right * width - a * x - b * y

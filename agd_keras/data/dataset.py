@@ -36,7 +36,7 @@ def make_dataset(
         cache: What `build_cache` returned for these slices, and possibly others.
         slices: Slices to draw from.
         batch_size: Slices in a batch.
-        augment: Name of the recipe: `"none"`, `"paper"` or `"strong"`.
+        augment: Name of the recipe: `"none"`, `"paper"`, `"strong"` or `"heavy"`.
         seed: Seed of the order and of the augmentation.
         training: Endless shuffled stream of full batches. Otherwise all slices once, in the order
             given, the last batch as small as it comes.

@@ -58,14 +58,15 @@ def make_folds(
     Units (patients, or slices) are dealt at random to portions, balanced by tumour area. Fold `i`
     tests the `i`-th run of `portions / folds` portions, validates on those that follow and trains
     on the rest. The order of `slices` does not matter. A single test is of one fifth of the
-    portions: of ten portions, the first of five folds.
+    portions: of ten portions, the first of five folds. Without any test, the first portions
+    validate and all others train: a model to give away, once others have said how good it is.
 
     Splitting by record puts slices of one patient on both sides, so that its figures flatter.
 
     Args:
         slices: The data set.
         areas: Tumour pixels of each slice, by its name.
-        folds: Number of folds; 1 for a single test.
+        folds: Number of folds; 1 for a single test, 0 for none.
         split: `"subject"` or `"record"`.
         seed: Seed of the deal.
         portions: Multiple of `folds`. With fewer units than portions it falls to the largest
@@ -74,7 +75,7 @@ def make_folds(
             validation are the published 6 / 2 / 2.
 
     Returns:
-        `folds` folds, their units sorted.
+        `folds` folds, their units sorted; without a test, one fold that tests none.
 
     Raises:
         InputError: Fewer than 3 patients, or numbers that leave a side empty.
@@ -93,15 +94,16 @@ def make_folds(
     for one in sorted(slices):
         total[_unit(one, split)] += areas[one.name]
     units = sorted(total)
-    if not 1 <= folds <= len(units):
-        raise InputError(f"folds {folds}: expected 1 to {len(units)}, the number of units to split")
-    if portions < folds or portions % folds:
+    if not 0 <= folds <= len(units):
+        raise InputError(f"folds {folds}: expected 0 to {len(units)}, the number of units to split")
+    rotations = max(1, folds)
+    if portions < folds or portions % rotations:
         raise InputError(f"portions {portions}: expected a multiple of the {folds} folds")
     if validation_portions < 1:
         raise InputError(f"validation portions {validation_portions}: expected at least 1")
-    fitting = min(portions, len(units) // folds * folds)
+    fitting = min(portions, len(units) // rotations * rotations)
     validating = max(1, validation_portions * fitting // portions)
-    testing = fitting // folds if folds > 1 else max(1, fitting // 5)
+    testing = max(1, fitting // 5) if folds == 1 else (fitting // folds if folds else 0)
     if testing + validating >= fitting:
         raise InputError(
             f"{folds} folds of {fitting} portions, {validating} to validate: "
@@ -109,7 +111,7 @@ def make_folds(
         )
     dealt = _deal(units, total, fitting, seed)
     made = []
-    for index in range(folds):
+    for index in range(rotations):
         turned = dealt[index * testing :] + dealt[: index * testing]
         cut = testing + validating
         sides = turned[:testing], turned[testing:cut], turned[cut:]

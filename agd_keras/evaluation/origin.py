@@ -8,6 +8,7 @@ from typing import Any
 from agd_keras.config import load_config
 from agd_keras.data.folds import Fold, load_folds
 from agd_keras.data.slices import Slice
+from agd_keras.weights import find_model
 
 SEEN = "patients_seen_in_training"
 
@@ -33,7 +34,7 @@ def find_origin(model: str | Path, slices: Iterable[Slice]) -> dict[str, Any]:
     >>> find_origin("model.keras", [])["patients_seen_in_training"] is None
     True
     """
-    path = Path(model).resolve()
+    path = find_model(model).resolve()
     files = list(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
     run = path if path.is_dir() else path.parent.parent
     matches = [re.fullmatch(r"fold-(\d+)", file.parent.name) for file in files]
@@ -46,17 +47,18 @@ def find_origin(model: str | Path, slices: Iterable[Slice]) -> dict[str, Any]:
     config = load_config(run / "config.yaml")
     sections = (config.get(name) for name in ("data", "training"))
     data, training = (one if isinstance(one, dict) else {} for one in sections)
+    folds = data.get("folds")
     origin |= {
         "split": data.get("split"),
-        "folds": f"{', '.join(map(str, indices))} of {data.get('folds')}",
+        "folds": f"{', '.join(map(str, indices))} of {folds}" if folds else None,
         "augmentation": data.get("augment"),
         "seed": training.get("seed"),
         "model": f"{config.get('preset')} ({model})",
     }
     if (run / "folds.json").is_file():
-        folds = {fold.index: fold for fold in load_folds(run / "folds.json")}
-        if folds.keys() >= set(indices):
-            origin[SEEN] = _count_seen([folds[i] for i in indices], slices, origin["split"])
+        dealt = {fold.index: fold for fold in load_folds(run / "folds.json")}
+        if dealt.keys() >= set(indices):
+            origin[SEEN] = _count_seen([dealt[i] for i in indices], slices, origin["split"])
     return origin
 
 

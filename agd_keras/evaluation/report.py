@@ -21,6 +21,7 @@ from agd_keras.evaluation.anchors import (
     show,
     warnings,
 )
+from agd_keras.evaluation.subgroups import subgroups
 from agd_keras.files import write_text
 
 if TYPE_CHECKING:
@@ -203,5 +204,7 @@ def write_model_card(
         protocol=own_row(metrics)["protocol"],
         warnings=warnings(metrics),
         rows=rows(metrics),
+        groups=subgroups(metrics["subjects"]),
+        worst=sorted(metrics["subjects"].items(), key=lambda item: item[1]["dice"])[:5],
     )
     return _write(path, text)

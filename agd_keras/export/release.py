@@ -21,6 +21,7 @@ from agd_keras.files import write_text
 from agd_keras.inference.artefacts import is_artefact
 from agd_keras.inference.predictor import load_predictor
 from agd_keras.inference.temperature import Calibration
+from agd_keras.weights import find_model
 
 CARD = "MODEL_CARD.md"
 
@@ -47,7 +48,8 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
     """Loads a model to export.
 
     Args:
-        model: A `.keras` file, or a run folder, whose folds become one averaging model.
+        model: A preset with weights, a `.keras` file, or a run folder, whose folds become one
+            averaging model.
         data: Data set for the comparison, see `choose_samples`.
 
     Returns:
@@ -56,7 +58,7 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
     Raises:
         InputError: The model or the data cannot be used, or the model is an export already.
     """
-    if is_artefact(model):
+    if is_artefact(find_model(model)):
         raise InputError(f"{model}: expected a .keras file or a run folder, found an export")
     predictor = load_predictor(model)
     samples = choose_samples(model, data)

@@ -13,6 +13,7 @@ from agd_keras.data.folds import load_folds, select
 from agd_keras.data.preprocess import prepare_patient
 from agd_keras.data.slices import Slice
 from agd_keras.evaluation.evaluate import by_patient, read_patient
+from agd_keras.weights import find_model
 
 # Patients of a data set without folds: as many as a validation set of LGG, and more than that
 # changes no scale of an integer.
@@ -58,7 +59,7 @@ def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples
     >>> samples.side, len(samples.scored)
     ('patients', 320)
     """
-    path = Path(model).resolve()
+    path = find_model(model).resolve()
     folders = sorted(path.glob("fold-*")) if path.is_dir() else [path.parent]
     run = path if path.is_dir() else path.parent.parent
     settings: dict[str, Any] = {}

@@ -15,6 +15,7 @@ from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact
 from agd_keras.inference.temperature import Calibration, read_calibration
 from agd_keras.models import attention_model
+from agd_keras.weights import find_model
 
 
 class Predictor:
@@ -103,8 +104,8 @@ def load_predictor(model: str | Path) -> Predictor:
     """Loads what `--model` names.
 
     Args:
-        model: A `.keras` file, a run folder, whose folds are then averaged, or what `agd-export`
-            wrote: a SavedModel folder, a `.tflite` or an `.onnx` file.
+        model: A preset with weights, a `.keras` file, a run folder, whose folds are then averaged,
+            or what `agd-export` wrote: a SavedModel folder, a `.tflite` or an `.onnx` file.
 
     Returns:
         The `Predictor`.
@@ -112,7 +113,7 @@ def load_predictor(model: str | Path) -> Predictor:
     Raises:
         InputError: There is nothing of that name, or it is not a model of this package.
     """
-    path = Path(model)
+    path = find_model(model)
     if is_artefact(path):
         return Predictor([load_artefact(path)], calibration=read_calibration(path))
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
@@ -123,10 +124,10 @@ def load_predictor(model: str | Path) -> Predictor:
 
 
 def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
-    """Loads a `.keras` file of a run, without running code from it.
+    """Loads one trained network, without running code from its file.
 
     Args:
-        path: The file.
+        path: The file, a run folder of one fold, or a preset with weights.
         compiled: Whether to compile it as it was trained; its optimiser starts anew.
 
     Returns:
@@ -137,9 +138,13 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
 
     Example:
 
-    >>> model = load_model("runs/phantom/fold-0/model.keras")  # doctest: +SKIP
+    >>> load_model("agd_small").input_shape
+    (None, 128, 128, 3)
     """
-    path = Path(path)
+    path = find_model(path)
+    folds = sorted(path.glob("fold-*/model.keras"))
+    if len(folds) == 1:
+        path = folds[0]
     if not path.is_file():
         raise InputError(f"{path}: expected a .keras file or a run folder, found nothing")
     try:

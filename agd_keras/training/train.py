@@ -34,6 +34,7 @@ def train(
     executor: str = "local",
     cpus: int = 1,
     gpus: float | None = None,
+    again: str = "--resume",
 ) -> dict[str, Any] | None:
     """Trains and tests all folds of a run, or some, and pools the test patients of all.
 
@@ -41,7 +42,7 @@ def train(
     makes it, the others `resume` with their own `only`, and whichever ends last gathers.
 
     Args:
-        config: Options of the run; `data.folds` of 1 is a single test.
+        config: Options of the run; `data.folds` of 1 is a single test, of 0 none.
         out: The run folder, made here.
         resume: Go on with the run of that folder, which must have the same config.
         overwrite: Replace the run of that folder.
@@ -50,10 +51,11 @@ def train(
         executor: `local`, one fold after the other, or `ray`; see `run_tasks`.
         cpus: Cores for a fold, with Ray.
         gpus: GPUs for a fold, with Ray. Default: one where there are any.
+        again: Options that train what is missing, for the line that says so.
 
     Returns:
         The metrics over the test patients of all folds, as in `metrics.json`; None while folds are
-        missing, and in all processes but the first of several that train together.
+        missing, without a test, and in all processes but the first of several that train together.
 
     Raises:
         InputError: The data, the config or the folder cannot be used.
@@ -88,9 +90,10 @@ def train(
     missing = unfinished(out)
     if missing:
         if chosen:
-            logger.info("still to do: --resume --fold %s", ",".join(map(str, missing)))
+            folds_missing = ",".join(map(str, missing))
+            logger.info("%s: still to do: %s --fold %s", out.name, again, folds_missing)
         return None
-    return report_run(out)
+    return report_run(out) if config.data.folds else None
 
 
 def choose_folds(folds: int, only: Sequence[int] | None) -> list[int]:
@@ -104,6 +107,7 @@ def choose_folds(folds: int, only: Sequence[int] | None) -> list[int]:
     >>> choose_folds(5, [3, 0])
     [0, 3]
     """
+    folds = max(1, folds)  # without a test, one that trains all the same
     if only is None:
         return list(range(folds))
     wrong = [index for index in only if not 0 <= index < folds]

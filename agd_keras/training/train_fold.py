@@ -69,8 +69,12 @@ def train_fold(run: str | Path, index: int) -> None:
         # As it was trained: an earlier start may have calibrated it.
         predict = Predictor([load_model(model, compiled=False)]).predict_patient
         write_calibration(model, fit_calibration(predict, parts["validation"], among=slices))
-        logger.info("scoring the test patients")
         predictor = load_predictor(model)
+        parameters = predictor.models[0].count_params()
+        if not fold.test:
+            write_record(folder, config, fold, cache.data_fingerprint, parameters)
+            return
+        logger.info("scoring the test patients")
         units = ", ".join(f"{len(getattr(fold, part))} {part}" for part in PARTS)
         which = f"fold {index + 1} of {config.data.folds}" if config.data.folds > 1 else "one test"
         assess(
@@ -89,5 +93,4 @@ def train_fold(run: str | Path, index: int) -> None:
             history=folder / "history.csv",
             among=slices,
         )
-        parameters = predictor.models[0].count_params()
         write_record(folder, config, fold, cache.data_fingerprint, parameters)

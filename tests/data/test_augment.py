@@ -61,11 +61,12 @@ def test_warp_is_that_of_scipy():
         np.testing.assert_array_equal(moved_masks[i, ..., 0][clear], expected[clear])
 
 
-def test_moves_compose_as_3x3_matrices_do():
-    recipe = replace(RECIPES["strong"], probability=0.5)
+@pytest.mark.parametrize("name", ["strong", "heavy"])
+def test_moves_compose_as_3x3_matrices_do(name):
+    recipe = replace(RECIPES[name], probability=0.5)
     height, width, count = 30, 50, 64
     result = random_affine((count,), (height, width), SEED, recipe).numpy()
-    u = tf.random.stateless_uniform((15, count), SEED).numpy().astype(np.float64)
+    u = tf.random.stateless_uniform((16, count), SEED).numpy().astype(np.float64)
     signed, happens = 2 * u - 1, u < 0.5
     for i in range(count):
         angle = np.radians(recipe.rotation) * signed[1, i] * happens[0, i]
@@ -78,6 +79,7 @@ def test_moves_compose_as_3x3_matrices_do():
         right = width * (shift * signed[10, i] + signed[11, i] * (1 - kept) / 2)
         down = height * (shift * signed[12, i] + signed[13, i] * (1 - kept) / 2)
         flip = -1 if u[14, i] < recipe.flip else 1
+        turn_over = -1 if u[15, i] < recipe.turn_over else 1
         x, y = (width - 1) / 2, (height - 1) / 2
         cosine, sine = np.cos(angle), np.sin(angle)
         expected = (
@@ -86,7 +88,7 @@ def test_moves_compose_as_3x3_matrices_do():
             @ np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
             @ np.array([[1, wide, 0], [0, 1, 0], [0, 0, 1]])
             @ np.array([[1, 0, 0], [high, 1, 0], [0, 0, 1]])
-            @ np.diag([flip, 1, 1])
+            @ np.diag([flip, turn_over, 1])
             @ np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
         )
         np.testing.assert_allclose(result[i], expected.ravel()[:8], rtol=1e-4, atol=1e-4)
@@ -144,11 +146,12 @@ def test_translation_alone():
     assert spans(moved[:, 0, 2], -16, 16) and spans(moved[:, 1, 2], -16, 16)
 
 
-def test_flip_is_exact():
+@pytest.mark.parametrize(("moves", "axis"), [({"flip": 1.0}, 2), ({"turn_over": 1.0}, 1)])
+def test_flip_is_exact(moves, axis):
     images, masks = smooth(4, 16), blobs(4, 16)
-    flipped, flipped_masks = augment(images, masks, SEED, Recipe(flip=1.0))
-    np.testing.assert_allclose(flipped, images[:, :, ::-1], atol=1e-5)
-    np.testing.assert_array_equal(flipped_masks, masks[:, :, ::-1])
+    flipped, flipped_masks = augment(images, masks, SEED, Recipe(**moves))
+    np.testing.assert_allclose(flipped, np.flip(images, axis), atol=1e-5)
+    np.testing.assert_array_equal(flipped_masks, np.flip(masks, axis))
 
 
 def test_a_fifth_of_the_slices_stays_with_the_recipe_of_the_paper():
@@ -171,7 +174,7 @@ def test_a_recipe_in_which_nothing_happens_changes_nothing():
     np.testing.assert_array_equal(moved_masks, masks)
 
 
-@pytest.mark.parametrize("name", ["paper", "strong"])
+@pytest.mark.parametrize("name", ["paper", "strong", "heavy"])
 def test_mask_goes_where_the_image_goes(name):
     masks = blobs(32, 128)
     recipe = replace(RECIPES[name], gain=0, offset=0, contrast=0, noise=0)
@@ -296,7 +299,11 @@ def test_seed_decides():
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.integers(-(2**62), 2**62), st.integers(0, 2**40), st.sampled_from(["paper", "strong"]))
+@given(
+    st.integers(-(2**62), 2**62),
+    st.integers(0, 2**40),
+    st.sampled_from(["paper", "strong", "heavy"]),
+)
 def test_ranges_hold_for_any_seed(seed, batch, name):
     images = np.concatenate([smooth(3, 24).clip(-5, 5), np.zeros((1, 24, 24, 3), np.float32)])
     masks = np.round(blobs(4, 24)).astype(np.uint8)

@@ -107,9 +107,9 @@ def test_fewer_patients_than_portions(patients, folds):
     [
         (1, {}, "a data set of one patient"),
         (2, {}, "2 patients: expected at least 3"),
-        (4, {"folds": 5}, "folds 5: expected 1 to 4"),
+        (4, {"folds": 5}, "folds 5: expected 0 to 4"),
         (3, {"folds": 2}, "nothing left to train on"),
-        (12, {"folds": 0}, "folds 0"),
+        (12, {"folds": -1}, "folds -1"),
         (12, {"folds": 5, "portions": 12}, "portions 12: expected a multiple of the 5 folds"),
         (12, {"portions": 0}, "portions 0"),
         (12, {"validation_portions": 0}, "validation portions 0"),
@@ -164,3 +164,13 @@ def test_select_refuses_what_the_data_lack():
     slices, _ = _dataset(0, 3)
     with pytest.raises(InputError, match="case_9"):
         select(slices, ["case_0", "case_9"], "subject")
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), patients=st.integers(3, 40), validation=st.integers(1, 3))
+def test_without_a_test_all_others_train(seed, patients, validation):
+    slices, areas = _dataset(seed, patients)
+    (fold,) = make_folds(slices, areas, 0, seed=seed, validation_portions=validation)
+    assert fold.test == ()
+    assert sorted(fold.train + fold.validation) == sorted(_units(slices, "subject"))
+    assert 1 <= len(fold.validation) <= max(1, -(-patients * validation // 10) + validation)

@@ -1,0 +1,61 @@
+"""Trained models that come with the package: each a run folder of one network, by its preset."""
+
+import hashlib
+from pathlib import Path
+
+from agd_keras.errors import InputError
+from agd_keras.presets import PRESETS
+
+FOLDER = Path(__file__).parent
+MODEL = "fold-0/model.keras"
+CHECKSUM = "SHA256SUMS"  # as `sha256sum --check` reads it
+
+
+def shipped() -> list[str]:
+    """Returns the presets that come with weights.
+
+    Example:
+
+    >>> "agd_small" in shipped()
+    True
+    """
+    return [name for name in PRESETS if (FOLDER / name / MODEL).is_file()]
+
+
+def find_model(model: str | Path) -> Path:
+    """Finds what `--model` names: the weights of a preset, else whatever lies at that path.
+
+    The name of a preset always means its weights; a file or folder of that name is `./agd_small`.
+
+    Args:
+        model: Name of a preset, as a string, or a path.
+
+    Returns:
+        The path; that of a preset is a run folder.
+
+    Raises:
+        InputError: The preset comes without weights, or its file is not the one that was released.
+
+    Example:
+
+    >>> find_model("runs/first").name
+    'first'
+    """
+    if model not in PRESETS:
+        return Path(model)
+    folder = FOLDER / str(model)
+    try:
+        content = (folder / MODEL).read_bytes()
+        expected = (folder / CHECKSUM).read_text(encoding="ascii").split()[0]
+    except (OSError, ValueError, IndexError):
+        names = ", ".join(shipped()) or "none"
+        raise InputError(
+            f"{model}: expected a preset that comes with weights ({names}), or a path"
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise InputError(
+            f"{folder / MODEL}: damaged, expected SHA-256 {expected[:12]}…, found {found[:12]}…: "
+            "install the package again"
+        )
+    return folder

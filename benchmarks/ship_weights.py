@@ -1,0 +1,94 @@
+"""Puts a trained network into the package: `python benchmarks/ship_weights.py --help`.
+
+The network comes from a run on all patients (`--folds 0`); how good it is, only a cross-validation
+of the same recipe can say, whose figures go into its model card. `make weights` does all of it.
+"""
+
+import argparse
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
+from agd_keras.data.folds import load_folds
+from agd_keras.errors import InputError
+from agd_keras.evaluation.gather import RECORD, gather, read_json
+from agd_keras.evaluation.report import write_model_card
+from agd_keras.files import new_folder, write_text
+from agd_keras.weights import CHECKSUM, FOLDER, MODEL
+
+LIMIT = 8_000_000  # bytes of a network that ships
+SPLIT = {"data.path", "data.folds", "data.portions", "data.validation_portions"}
+
+
+def ship(run: Path, cross_validation: Path, data: str) -> Path:
+    """Copies the network of a run, its log and its checksum, and writes its model card.
+
+    Args:
+        run: A run folder made with `data.folds` of 0.
+        cross_validation: A finished run of the same recipe with folds.
+        data: The data in words, for the card; also takes the place of the path in the config.
+
+    Returns:
+        The folder in the package.
+
+    Raises:
+        InputError: The runs do not belong together, or the network is too large.
+    """
+    config, tested = (
+        make_config(load_config(one / "config.yaml")) for one in (run, cross_validation)
+    )
+    other = set(differences(config, tested)) - SPLIT
+    if other or config.data.folds:
+        what = ", ".join(sorted(other)) or "data.folds other than 0"
+        raise InputError(f"{run}: expected the recipe of {cross_validation} on all, found {what}")
+    metrics = gather(cross_validation)
+    record = read_json(run / "fold-0" / RECORD)
+    if metrics["protocol"]["data_fingerprint"] != record["data_fingerprint"]:
+        raise InputError(f"{run}: trained on other data than {cross_validation}")
+    content = (run / MODEL).read_bytes()
+    if len(content) > LIMIT:
+        raise InputError(f"{run / MODEL}: expected at most {LIMIT:,} bytes, found {len(content):,}")
+
+    fold = load_folds(run / "folds.json")[0]
+    with new_folder(FOLDER / config.preset, replace=True) as made:
+        (made / MODEL).parent.mkdir()
+        (made / MODEL).write_bytes(content)
+        for name in ("folds.json", "fold-0/history.csv", "fold-0/environment.json"):
+            shutil.copyfile(run / name, made / name)
+        values = config.model_dump(mode="json")
+        values["data"]["path"] = data
+        save_config(RunConfig.model_validate(values), made / "config.yaml")
+        write_text(made / CHECKSUM, f"{hashlib.sha256(content).hexdigest()}  {MODEL}\n")
+        write_model_card(
+            made / "MODEL_CARD.md",
+            metrics,
+            model=f"{config.preset}, {config.data.image_size}×{config.data.image_size} pixels",
+            data=f"{data}: trained on {len(fold.train)} patients; {len(fold.validation)} others "
+            "picked the epoch and fitted the temperature. The figures below are of networks of the "
+            "same recipe that did not see the patients they were tested on, not of this file.",
+            data_license="CC BY-NC-SA 4.0 (TCGA-LGG by way of kaggle_3m); so these weights, too, "
+            "are for non-commercial use",
+            parameters=record["parameters"],
+        )
+    return FOLDER / config.preset
+
+
+def main() -> int:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="run folder of --folds 0")
+    parser.add_argument("--cross-validation", type=Path, required=True, help="run folder of folds")
+    parser.add_argument("--data", default="data/kaggle_3m", help="what it was trained on, in words")
+    arguments = parser.parse_args()
+    try:
+        print(ship(arguments.run, arguments.cross_validation, arguments.data))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
