@@ -1,7 +1,7 @@
 """Puts a trained network into the package: `python benchmarks/ship_weights.py --help`.
 
-The network comes from a run on all patients (`--folds 0`); how good it is, only a cross-validation
-of the same recipe can say, whose figures go into its model card. `make weights` does all of it.
+The network comes from a run on all patients (`--folds 0`); how good it is, only a tested run of the
+same recipe can say, whose figures go into its model card. `make weights` does all of it.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
 from agd_keras.data.folds import load_folds
 from agd_keras.errors import InputError
-from agd_keras.evaluation.gather import RECORD, gather, read_json
+from agd_keras.evaluation.gather import RECORD, read_json
 from agd_keras.evaluation.report import write_model_card
 from agd_keras.files import new_folder, write_text
 from agd_keras.weights import CHECKSUM, FOLDER, MODEL
@@ -22,12 +22,12 @@ LIMIT = 8_000_000  # bytes of a network that ships
 SPLIT = {"data.path", "data.folds", "data.portions", "data.validation_portions"}
 
 
-def ship(run: Path, cross_validation: Path, data: str) -> Path:
+def ship(run: Path, tested: Path, data: str) -> Path:
     """Copies the network of a run, its log and its checksum, and writes its model card.
 
     Args:
         run: A run folder made with `data.folds` of 0.
-        cross_validation: A finished run of the same recipe with folds.
+        tested: A finished run of the same recipe with a test, or one fold of it.
         data: The data in words, for the card; also takes the place of the path in the config.
 
     Returns:
@@ -36,17 +36,16 @@ def ship(run: Path, cross_validation: Path, data: str) -> Path:
     Raises:
         InputError: The runs do not belong together, or the network is too large.
     """
-    config, tested = (
-        make_config(load_config(one / "config.yaml")) for one in (run, cross_validation)
-    )
-    other = set(differences(config, tested)) - SPLIT
+    whole = tested.parent if tested.name.startswith("fold-") else tested
+    config, recipe = (make_config(load_config(one / "config.yaml")) for one in (run, whole))
+    other = set(differences(config, recipe)) - SPLIT
     if other or config.data.folds:
         what = ", ".join(sorted(other)) or "data.folds other than 0"
-        raise InputError(f"{run}: expected the recipe of {cross_validation} on all, found {what}")
-    metrics = gather(cross_validation)
+        raise InputError(f"{run}: expected the recipe of {tested} on all, found {what}")
+    metrics = read_json(tested / "metrics.json")
     record = read_json(run / "fold-0" / RECORD)
     if metrics["protocol"]["data_fingerprint"] != record["data_fingerprint"]:
-        raise InputError(f"{run}: trained on other data than {cross_validation}")
+        raise InputError(f"{run}: trained on other data than {tested}")
     content = (run / MODEL).read_bytes()
     if len(content) > LIMIT:
         raise InputError(f"{run / MODEL}: expected at most {LIMIT:,} bytes, found {len(content):,}")
@@ -79,11 +78,11 @@ def main() -> int:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="run folder of --folds 0")
-    parser.add_argument("--cross-validation", type=Path, required=True, help="run folder of folds")
+    parser.add_argument("--tested", type=Path, required=True, help="run with a test, or a fold")
     parser.add_argument("--data", default="data/kaggle_3m", help="what it was trained on, in words")
     arguments = parser.parse_args()
     try:
-        print(ship(arguments.run, arguments.cross_validation, arguments.data))
+        print(ship(arguments.run, arguments.tested, arguments.data))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -9,7 +9,7 @@ import numpy as np
 from agd_keras.evaluation import scores
 
 # The second part of a TCGA case id names the institution that sent the tissue.
-TCGA = re.compile(r"TCGA_([A-Z0-9]{2})_\d{4}")
+TCGA = re.compile(r"TCGA_([A-Z0-9]{2})_[A-Z0-9]{4}")
 
 
 def subgroups(subjects: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
