@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from agd_keras import __version__
 from agd_keras.errors import InputError, Interrupted
 
 BAD_INPUT, BAD_USAGE = 1, 2
@@ -63,6 +64,7 @@ def parser(program: str, description: str, epilog: str | None = None) -> argpars
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--debug", action="store_true", help="show tracebacks")
+    made.add_argument("--version", action="version", version=f"agd_keras {__version__}")
     return made
 
 

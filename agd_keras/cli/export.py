@@ -5,7 +5,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from agd_keras.cli import common
+from agd_keras.cli import common, options
 from agd_keras.errors import InputError
 from agd_keras.training.quiet import load_keras
 
@@ -39,14 +39,20 @@ def main(argv: list[str] | None = None) -> int:
         help="numbers of a tflite file (float32)",
     )
     parser.add_argument(
-        "--version", type=int, metavar="N", help="number of a saved_model (the next free one)"
+        "--model-version",
+        type=options.number(int, ge=1),
+        metavar="N",
+        help="number of a saved_model (the next free one)",
     )
     parser.add_argument(
-        "--threshold", type=float, metavar="P", help="least probability of tumour (the model's)"
+        "--threshold",
+        type=options.number(float, gt=0, lt=1),
+        metavar="P",
+        help="least probability of tumour (the model's)",
     )
     parser.add_argument(
         "--max-drop",
-        type=float,
+        type=options.number(float, ge=0, le=1),
         default=0.005,
         metavar="DICE",
         help="refuse to write what loses more Dice than that (%(default)s)",
@@ -57,15 +63,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     for option, kinds in {
         "quantize": ("tflite",),
-        "version": ("saved_model",),
+        "model_version": ("saved_model",),
         "overwrite": ("tflite", "onnx"),
     }.items():
         if getattr(arguments, option) and arguments.format not in kinds:
-            parser.error(f"--{option}: only with --format {' or '.join(kinds)}")
-    if arguments.threshold is not None and not 0 < arguments.threshold < 1:
-        parser.error("--threshold: expected a number between 0 and 1")
-    if not 0 <= arguments.max_drop <= 1:
-        parser.error("--max-drop: expected a number from 0 to 1")
+            flag = f"--{option.replace('_', '-')}"
+            parser.error(f"{flag}: only with --format {' or '.join(kinds)}")
     return common.run(_export, arguments)
 
 
@@ -86,13 +89,13 @@ def _export(arguments: argparse.Namespace) -> None:
         name: getattr(arguments, name) for name in ("model", "out", "data", "threshold", "max_drop")
     }
     if arguments.format == "saved_model":
-        made = export_saved_model(**shared, version=arguments.version)
+        made = export_saved_model(**shared, version=arguments.model_version)
     elif arguments.format == "tflite":
         shared["quantize"] = arguments.quantize or "float32"
         made = export_tflite(**shared, overwrite=arguments.overwrite)
     else:
         made = export_onnx(**shared, overwrite=arguments.overwrite)
-    common.print_table(parity_table(read_parity(arguments.out)))
+    common.print_table(parity_table(read_parity(made)))
     print(f"export: {made}")
 
 

@@ -1,13 +1,27 @@
 """Options that commands derive from the config, or share."""
 
 import argparse
-from collections.abc import Mapping
+import operator
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from agd_keras.config import RunConfig, load_config, make_config, merge, parse_setting
 from agd_keras.errors import InputError
 from agd_keras.presets import PRESETS
+from agd_keras.training.executor import EXECUTORS
+
+# Those of `agd_keras.inference.uncertainty`, whose import would load Keras.
+UNCERTAINTY = ("tta", "ensemble", "mc_dropout")
+BOUNDS = {
+    "ge": (operator.ge, "at least"),
+    "gt": (operator.gt, "above"),
+    "le": (operator.le, "at most"),
+    "lt": (operator.lt, "below"),
+}
 
 
 def add_config_options(made: argparse.ArgumentParser, flags: dict[str, str]) -> None:
@@ -27,7 +41,7 @@ def add_config_options(made: argparse.ArgumentParser, flags: dict[str, str]) -> 
             dest=key,
             default=None,
             choices=choices,
-            type=str if choices else cast(type, field.annotation),
+            type=_type_of(field),
             metavar=None if choices else option.upper(),
             help=field.description,
         )
@@ -39,6 +53,45 @@ def add_config_options(made: argparse.ArgumentParser, flags: dict[str, str]) -> 
         default=[],
         help="any option of the config, as training.loss=dice",
     )
+
+
+def _type_of(field: FieldInfo) -> Callable[[str], Any]:
+    """What reads an option of the config, by its type and bounds."""
+    if field.annotation not in (int, float):
+        return str
+    bounds = {
+        key: getattr(one, key) for one in field.metadata for key in BOUNDS if hasattr(one, key)
+    }
+    return number(cast(type, field.annotation), **bounds)
+
+
+def number(kind: type, **bounds: float) -> Callable[[str], Any]:
+    """Makes the `type` of an option that is a number within bounds.
+
+    Args:
+        kind: `int` or `float`.
+        bounds: By name of the comparison, `ge`, `gt`, `le` or `lt`, with what.
+
+    Example:
+
+    >>> number(float, gt=0, le=1)("2")
+    Traceback (most recent call last):
+    ...
+    argparse.ArgumentTypeError: expected a number above 0 and at most 1, received '2'
+    """
+    within = " and ".join(f"{BOUNDS[key][1]} {bound}" for key, bound in bounds.items())
+    expected = f"expected a {'whole ' if kind is int else ''}number {within}"
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+            if all(BOUNDS[key][0](value, bound) for key, bound in bounds.items()):
+                return value
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{expected}, received {text!r}")
+
+    return read
 
 
 def describe_options() -> str:
@@ -88,16 +141,20 @@ def add_executor_options(made: argparse.ArgumentParser) -> None:
     """Adds `--executor`, `--cpus` and `--gpus`."""
     made.add_argument(
         "--executor",
-        choices=("local", "ray"),
+        choices=EXECUTORS,
         default="local",
         help="one after the other, or as tasks of Ray, on RAY_ADDRESS or this machine",
     )
     made.add_argument(
-        "--cpus", type=int, default=1, metavar="N", help="cores for a task of Ray (default: 1)"
+        "--cpus",
+        type=number(int, ge=1),
+        default=1,
+        metavar="N",
+        help="cores for a task of Ray (default: 1)",
     )
     made.add_argument(
         "--gpus",
-        type=float,
+        type=number(float, ge=0),
         metavar="N",
         help="GPUs for a task of Ray, also a share (default: 1 where there are any)",
     )
@@ -107,17 +164,18 @@ def add_uncertainty_option(made: Any, purpose: str) -> None:
     """Adds `--uncertainty`, to a parser or a group of it."""
     made.add_argument(
         "--uncertainty",
-        choices=("tta", "ensemble", "mc_dropout"),
+        choices=UNCERTAINTY,
         help=f"{purpose}, from several predictions: of changed images, of the folds of a run, or "
         "with dropout left on",
     )
 
 
 def indices(text: str) -> list[int] | None:
-    """Reads numbers as `0,3`; None for `all`."""
+    """Reads numbers from 0 on, as `0,3`; None for `all`."""
     if text == "all":
         return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers, as 0,3, or all") from None
+    if not re.fullmatch(r"\d+(,\d+)*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"expected numbers from 0 on, as 0,3, or all, received {text!r}"
+        )
+    return [int(part) for part in text.split(",")]

@@ -33,7 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results there")
     parser.add_argument(
-        "--threshold", type=float, metavar="P", help="least probability (default: the model's, 0.5)"
+        "--threshold",
+        type=options.number(float, gt=0, le=1),
+        metavar="P",
+        help="least probability (default: the model's, 0.5)",
     )
     several = parser.add_mutually_exclusive_group()
     several.add_argument(
@@ -44,23 +47,20 @@ def main(argv: list[str] | None = None) -> int:
         "--largest-component", action="store_true", help="keep the largest tumour of a case only"
     )
     parser.add_argument(
-        "--min-size", type=int, default=0, metavar="N", help="leave out smaller ones, in voxels"
+        "--min-size",
+        type=options.number(int, ge=0),
+        default=0,
+        metavar="N",
+        help="leave out smaller ones, in voxels",
     )
     parser.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="slices through the network at a time"
+        "--batch-size",
+        type=options.number(int, ge=1),
+        metavar="N",
+        help="slices through the network at a time",
     )
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures")
     return common.run(_predict, parser.parse_args(argv))
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_positive.__name__ = "positive number"  # what argparse calls it
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -44,7 +44,12 @@ def main(argv: list[str] | None = None) -> int:
         help="trials in YAML, or `paper`: the five rounds of its Table 1, by validation BCE",
     )
     tried.add_argument("--space", metavar="FILE", help="search space in YAML")
-    parser.add_argument("--trials", type=int, metavar="N", help="trials of a space (default: 20)")
+    parser.add_argument(
+        "--trials",
+        type=options.number(int, ge=1),
+        metavar="N",
+        help="trials of a space (default: 20)",
+    )
     parser.add_argument(
         "--no-pruning",
         dest="prune",
@@ -67,8 +72,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.rounds and arguments.trials is not None:
         parser.error("--trials: not allowed with --rounds, which says how many")
-    if arguments.trials is not None and arguments.trials < 1:
-        parser.error(f"--trials {arguments.trials}: expected at least 1")
     return common.run(_search, arguments)
 
 

@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     existing.add_argument("--resume", action="store_true", help="go on with the run of that folder")
     existing.add_argument("--overwrite", action="store_true", help="replace the run of that folder")
     arguments = parser.parse_args(argv)
-    if arguments.recipe and getattr(arguments, "data.folds") == 1:
-        parser.error("--recipe: not together with --one-test, a study rotates its folds")
+    if arguments.recipe and getattr(arguments, "data.folds") in (0, 1):
+        parser.error("--recipe: expected --folds of 2 or more, as a study rotates its test")
     return common.run(_train, arguments)
 
 
@@ -74,9 +74,12 @@ def _train(arguments: argparse.Namespace) -> None:
     config = options.read_config(arguments, FLAGS, file, below)
     name = f"{Path(config.data.path).name}-{config.preset}" + (f"-{recipe}" if recipe else "")
     out = Path(arguments.out or Path("runs") / name)
-    again = _again(arguments, out)
 
     load_keras()
+    from agd_keras.evaluation.report import summary_table
+    from agd_keras.training.study import run_study, study_tables
+    from agd_keras.training.train import train
+
     choices: dict[str, Any] = {
         "resume": arguments.resume,
         "overwrite": arguments.overwrite,
@@ -87,20 +90,21 @@ def _train(arguments: argparse.Namespace) -> None:
         "gpus": arguments.gpus,
     }
     try:
-        tables = (_run_study if recipe else _run)(config, out, choices, recipe)
+        if recipe:
+            results = run_study(recipe, config, out, **choices)
+            tables = study_tables(results) if results else []
+        else:
+            metrics = train(config, out, **choices)
+            tables = [summary_table(metrics)] if metrics else []
     except KeyboardInterrupt:
         if (out / "config.yaml").exists():
-            print(f"to go on: {again}", file=sys.stderr)
+            print(f"to go on: {_again(arguments, out)}", file=sys.stderr)
         raise
-    from agd_keras.evaluation.gather import unfinished
-
     for table in tables:
         common.print_table(table)
     print(common.effort())
     print(f"folder: {out}")
-    if not tables and (recipe or unfinished(out)):
-        print(f"folds are missing; to go on: agd-train --out {shlex.quote(str(out))} --resume")
-    elif tables:
+    if tables:
         print(f"report: {out}/{'table.md' if recipe else 'report.html'}")
 
 
@@ -115,21 +119,6 @@ def _again(arguments: argparse.Namespace, out: Path) -> str:
         words += ["--executor", arguments.executor, "--cpus", str(arguments.cpus)]
         words += ["--gpus", str(arguments.gpus)] if arguments.gpus is not None else []
     return shlex.join(words)
-
-
-def _run(config: Any, out: Path, choices: dict[str, Any], _: None) -> list[Any]:
-    from agd_keras.evaluation.report import summary_table
-    from agd_keras.training.train import train
-
-    metrics = train(config, out, **choices)
-    return [summary_table(metrics)] if metrics else []
-
-
-def _run_study(config: Any, out: Path, choices: dict[str, Any], recipe: str) -> list[Any]:
-    from agd_keras.training.study import run_study, study_tables
-
-    results = run_study(recipe, config, out, **choices)
-    return study_tables(results) if results else []
 
 
 if __name__ == "__main__":

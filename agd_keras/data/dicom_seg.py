@@ -17,6 +17,30 @@ _MAY_BE_EMPTY = (
 
 
 def write_segmentation(mask: np.ndarray, paths: Sequence[Path], path: Path, source: Series) -> None:
+    """Writes a mask as a DICOM segmentation object of one segment, "tumour", made by a machine.
+
+    It belongs to the study and the patient of the series, and each frame names the image it was
+    made from.
+
+    Args:
+        mask: Bool array of shape `(slices, height, width)`, slices upwards, as in `Case.images`.
+        paths: The one file to write.
+        path: The file or folder that the series was read from, which an error names.
+        source: The series; its headers get the attributes that they lack, empty.
+
+    Raises:
+        InputError: The headers do not allow it.
+        OSError: The file cannot be written.
+
+    Reference:
+        https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_A.51.html
+
+    Example:
+
+    >>> series = read_series([Path("scan.dcm")])  # doctest: +SKIP
+    >>> mask = np.zeros((1, 256, 256), bool)
+    >>> write_segmentation(mask, [Path("mask.dcm")], Path("scan.dcm"), series)  # doctest: +SKIP
+    """
     import highdicom as hd
     from pydicom.sr.codedict import codes
     from pydicom.uid import ExplicitVRLittleEndian

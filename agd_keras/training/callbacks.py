@@ -122,11 +122,13 @@ class ScoreValidation(keras.callbacks.Callback):
 
 
 class LogEpochs(keras.callbacks.Callback):
-    """Logs when the first step was done, and a line an epoch: figures, time taken and time left.
+    """Logs a line an epoch: figures, time taken and time left; and once when training began.
 
     Args:
         epochs: Number of the last epoch.
     """
+
+    stepped = False  # whether this process has trained a step
 
     def __init__(self, epochs: int):
         super().__init__()
@@ -135,11 +137,10 @@ class LogEpochs(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.started = time.monotonic()
         self.done = 0
-        self.stepped = False
 
     def on_train_batch_end(self, batch, logs=None):
-        if not self.stepped:
-            self.stepped = True
+        if not LogEpochs.stepped:
+            LogEpochs.stepped = True
             since_start = time.time() - psutil.Process().create_time()
             logger.info("first training step %.1f s after the start", since_start)
 

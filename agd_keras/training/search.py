@@ -57,7 +57,8 @@ def search(
     A trial is scored by the mean over folds of its best epoch, `training.monitor` on the validation
     units; test units stay out of it. Trials of a space are chosen by Optuna from what the trials
     before gave; one that is worse than the median of the others at the same epoch of its first fold
-    is pruned. One that diverges counts as failed and does not stop the search.
+    is pruned. One that diverges counts as failed and does not stop the search; Optuna, to
+    which it goes on running, avoids what is near it.
 
     Args:
         config: Options that the trials share, and the seed of the search.
@@ -70,7 +71,7 @@ def search(
         prune: Whether to prune trials of a space.
         notes: Lines to print below the table.
         resume: Go on with the search of that folder: finished trials stay, one that was interrupted
-            goes on from its last epoch.
+            goes on from its last epoch, one that failed is tried again, which costs little.
         overwrite: Replace the search of that folder.
         executor: Where trials are trained, see `run_tasks`.
         cpus: See `run_tasks`.
@@ -165,6 +166,7 @@ def _tasks(out: Path, settings: Mapping[str, Any]) -> Iterator[tuple[Path, int]]
 def run_trial(out: str | Path, number: int) -> None:
     """Trains one trial of an opened search, or goes on with it; a finished one stays.
 
+    One that failed is tried again: it may have been for a device or a package that was missing.
     Everything it needs to know is in the folder of the search, so that trials can be trained in any
     process, on any machine that sees the folder and the data.
 
@@ -181,11 +183,11 @@ def run_trial(out: str | Path, number: int) -> None:
     study = spaces.open_study(out, monitor, settings["prune"]) if settings["space"] else None
     with alone(out / f"trial-{number}"):
         result = read_result(out, number)
-        if result is None:
+        if result is None or result["state"] == "failed":
             report = spaces.reporter(study, number) if study else None
             result = _train(out, number, settings, report)
             write_result(out, number, result)
-        if study and spaces.is_running(study, number):
+        if study and result["state"] != "failed" and spaces.is_running(study, number):
             spaces.tell(study, number, result["state"], result.get(monitor))
     _rank(out)
 

@@ -165,10 +165,10 @@ def run_study(
         for file in FILES:
             (out / file).unlink(missing_ok=True)
     save_config(next(iter(configs.values())), out / "config.yaml")
-    where: dict[str, Any] = {"executor": executor, "cpus": cpus, "gpus": gpus}
+    how: dict[str, Any] = {"executor": executor, "cpus": cpus, "gpus": gpus}
+    how |= {"only": only, "progress": progress, "again": f"--recipe {name} --resume"}
     done = [
-        _is_done(out / variant)
-        or train(one, out / variant, True, False, only, progress, **where) is not None
+        _is_done(out / variant) or train(one, out / variant, resume=True, **how) is not None
         for variant, one in configs.items()
     ]
     return report_study(name, configs, out) if all(done) else None

@@ -1,7 +1,6 @@
 """One trial of a search: trained like the folds of a run, judged by the validation units alone."""
 
-import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,6 +11,7 @@ from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
 from agd_keras.data.folds import Fold, select
 from agd_keras.data.slices import Slice
+from agd_keras.evaluation.figures import read_history
 from agd_keras.training.fit_fold import fit_fold
 
 FIGURES = ("dice", "iou", "bce")
@@ -47,23 +47,24 @@ def train_trial(
     Raises:
         InputError: The training diverged, or its state cannot be saved.
     """
-    histories: list[list[dict[str, float]]] = []
+    histories: list[dict[str, list[float]]] = []
     for fold in folds:
         units = (fold.train, fold.validation)
         train, validation = (select(slices, part, config.data.split) for part in units)
         where = Path(folder) / f"fold-{fold.index}"
         keras.utils.clear_session()  # of the fold before
         watcher = _Watcher(report if not histories else None, config.training.monitor)
-        if not watcher.replay(read_history(where)):
+        history = where / "history.csv"
+        if not (history.is_file() and watcher.replay(read_history(history))):
             fit_fold(config, cache, train, validation, where, [watcher])
-        histories.append(read_history(where))
+        histories.append(read_history(history))
         if watcher.pruned:
             break
     best = [best_epoch(history, config.training.monitor) for history in histories]
     return {
         "state": "pruned" if watcher.pruned else "complete",
         **{name: fmean(row[f"val_{name}"] for row in best) for name in FIGURES},
-        "epochs": sum(map(len, histories)),
+        "epochs": sum(len(history["epoch"]) for history in histories),
     }
 
 
@@ -76,10 +77,10 @@ class _Watcher(keras.callbacks.Callback):
         self.figure = f"val_{monitor}"
         self.pruned = False
 
-    def replay(self, history: Sequence[dict[str, float]]) -> bool:
+    def replay(self, history: Mapping[str, Sequence[float]]) -> bool:
         """Reports the epochs of an earlier start, the last of which it may not have reported."""
-        for row in history:
-            self._tell(int(row["epoch"]), row[self.figure])
+        for epoch, value in zip(history["epoch"], history[self.figure], strict=True):
+            self._tell(int(epoch), value)
         return self.pruned
 
     def on_epoch_end(self, epoch, logs=None):
@@ -92,26 +93,18 @@ class _Watcher(keras.callbacks.Callback):
             self.pruned = self.report(epoch, float(value))
 
 
-def read_history(folder: str | Path) -> list[dict[str, float]]:
-    """Reads the `history.csv` of a fold, one row an epoch; no rows if there is none yet."""
-    path = Path(folder) / "history.csv"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
-def best_epoch(history: Sequence[dict[str, float]], monitor: str) -> dict[str, float]:
-    """Returns the row of the epoch that was kept.
+def best_epoch(history: Mapping[str, Sequence[float]], monitor: str) -> dict[str, float]:
+    """Returns the figures of the epoch that was kept.
 
     Args:
-        history: One row an epoch.
+        history: For each figure its values, one an epoch.
         monitor: `"dice"`, the highest is best, or `"bce"`, the lowest.
 
     Example:
 
-    >>> best_epoch([{"val_dice": 0.6}, {"val_dice": 0.8}, {"val_dice": 0.7}], "dice")
-    {'val_dice': 0.8}
+    >>> best_epoch({"val_dice": [0.6, 0.8, 0.7], "val_bce": [0.3, 0.2, 0.1]}, "dice")
+    {'val_dice': 0.8, 'val_bce': 0.2}
     """
-    pick = {"dice": max, "bce": min}[monitor]
-    return pick(history, key=lambda row: row[f"val_{monitor}"])
+    values = history[f"val_{monitor}"]
+    epoch = values.index({"dice": max, "bce": min}[monitor](values))
+    return {name: column[epoch] for name, column in history.items()}

@@ -21,18 +21,6 @@ LGG = Path(os.environ.get("AGD_KERAS_LGG", Path(__file__).parents[2] / "data" / 
 SHAPE = (5, 6, 7)  # columns, rows, slices of the plain volume
 
 
-def _read(*paths):
-    [source] = find_cases(paths)
-    return read_case(source)
-
-
-def _error(*paths) -> str:
-    with pytest.raises(InputError) as caught:
-        _read(*paths)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def _rotation(x: float, y: float, z: float) -> np.ndarray:
     def about(axis, angle):
         matrix = np.eye(3)
@@ -74,7 +62,7 @@ def _unturned(volume, axes, flips):
 
 
 @pytest.mark.parametrize("axes", list(permutations(range(3))))
-def test_nifti_of_every_orientation_gives_the_same_slices_and_mask(tmp_path, axes):
+def test_nifti_of_every_orientation_gives_the_same_slices_and_mask(tmp_path, axes, read_paths):
     plain = _volume()
     for flips in product((False, True), repeat=3):
         turned, affine = _turned(plain, PLAIN, axes, flips)
@@ -85,7 +73,7 @@ def test_nifti_of_every_orientation_gives_the_same_slices_and_mask(tmp_path, axe
         written.header.set_xyzt_units("mm", "sec")
         written.header["descrip"] = b"a scan"
         written.to_filename(path)
-        case = _read(path)
+        case = read_paths(path)
         np.testing.assert_array_equal(case.images[..., 1], plain.transpose(2, 1, 0))
         assert case.spacing == pytest.approx((5.0, 1.1, 0.9), rel=1e-5)
         assert case.notes == ("T1 and T1c filled by FLAIR",)
@@ -103,16 +91,16 @@ def test_nifti_of_every_orientation_gives_the_same_slices_and_mask(tmp_path, axe
             np.testing.assert_array_equal(mask.header[key], source.header[key], err_msg=key)
 
 
-def test_slices_lie_as_in_lgg(tmp_path):
+def test_slices_lie_as_in_lgg(tmp_path, read_paths):
     """Up the slices is up the head, down the rows is backwards, along the columns is leftwards."""
     volume = np.zeros((9, 9, 9), np.float32)
     front_right_low = (8, 8, 0)  # of a volume whose axes run to the right, front and top
     volume[front_right_low] = 1
     nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "a.nii")
-    assert np.argwhere(_read(tmp_path / "a.nii").images[..., 1]).tolist() == [[0, 0, 0]]
+    assert np.argwhere(read_paths(tmp_path / "a.nii").images[..., 1]).tolist() == [[0, 0, 0]]
 
 
-def test_units_extensions_and_versions_survive(tmp_path):
+def test_units_extensions_and_versions_survive(tmp_path, read_paths):
     for image_class, name in ((nibabel.Nifti1Image, "a.nii"), (nibabel.Nifti2Image, "b.nii.gz")):
         for order in "<>":
             header = image_class.header_class(endianness=order)
@@ -121,7 +109,7 @@ def test_units_extensions_and_versions_survive(tmp_path):
             image = image_class(_volume().astype(np.float32), np.diag([900, 1100, 5000, 1]), header)
             image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"kept"))
             image.to_filename(tmp_path / name)
-            case = _read(tmp_path / name)
+            case = read_paths(tmp_path / name)
             assert case.spacing == pytest.approx((5.0, 1.1, 0.9))
             case.write_masks(case.images[..., 1] > 500, [tmp_path / case.masks[0]])
             mask = nibabel.load(tmp_path / case.masks[0])
@@ -130,12 +118,12 @@ def test_units_extensions_and_versions_survive(tmp_path):
             np.testing.assert_array_equal(np.asarray(mask.dataobj), _volume() > 500)
 
 
-def test_scaled_integers_are_read_in_their_unit(tmp_path):
+def test_scaled_integers_are_read_in_their_unit(tmp_path, read_paths):
     image = nibabel.Nifti1Image(_volume(), PLAIN)
     image.header.set_slope_inter(0.5, 10)
     image.to_filename(tmp_path / "a.nii")
     expected = nibabel.load(tmp_path / "a.nii").get_fdata().transpose(2, 1, 0)
-    np.testing.assert_allclose(_read(tmp_path / "a.nii").images[..., 1], expected, rtol=1e-6)
+    np.testing.assert_allclose(read_paths(tmp_path / "a.nii").images[..., 1], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +135,7 @@ def test_scaled_integers_are_read_in_their_unit(tmp_path):
         (4, (1, 0, 2), "channels taken as FLAIR, T1, T1c, T2"),
     ],
 )
-def test_channels_last_and_numbered_files(tmp_path, count, places, note):
+def test_channels_last_and_numbered_files(tmp_path, count, places, note, read_paths):
     volume = _volume((*SHAPE, count))
     expected = volume[..., list(places)].transpose(2, 1, 0, 3)
     nibabel.Nifti1Image(volume, PLAIN).to_filename(tmp_path / "a.nii.gz")
@@ -156,7 +144,7 @@ def test_channels_last_and_numbered_files(tmp_path, count, places, note):
         image = nibabel.Nifti1Image(volume[..., place], PLAIN)
         image.to_filename(tmp_path / "one" / f"x_{place:04}.nii.gz")
     for path, name in ((tmp_path / "a.nii.gz", "a"), (tmp_path / "one", "x")):
-        case = _read(path)
+        case = read_paths(path)
         np.testing.assert_array_equal(case.images, expected)
         assert "; ".join(case.notes) == note
         assert case.masks == (f"{name}_mask.nii.gz",)
@@ -164,7 +152,7 @@ def test_channels_last_and_numbered_files(tmp_path, count, places, note):
         assert nibabel.load(tmp_path / "out.nii.gz").shape == SHAPE
 
 
-def test_contrasts_by_name(tmp_path):
+def test_contrasts_by_name(tmp_path, read_paths, error_of):
     names = {"t1": 0, "flair": 1, "t1ce": 2}
     for case in ("P_1", "P_2"):
         (tmp_path / case).mkdir()
@@ -177,13 +165,13 @@ def test_contrasts_by_name(tmp_path):
     for place in range(3):
         np.testing.assert_array_equal(images[..., place], _volume(seed=place).transpose(2, 1, 0))
     files = [tmp_path / "P_1" / f"P_1_{name}.nii.gz" for name in ("flair", "t1ce")]
-    assert _read(*files).notes == ("T1 filled by FLAIR",)
-    assert "expected a FLAIR, found only T1 and T1c" in _error(
+    assert read_paths(*files).notes == ("T1 filled by FLAIR",)
+    assert "expected a FLAIR, found only T1 and T1c" in error_of(
         *(tmp_path / "P_1" / f"P_1_{name}.nii.gz" for name in ("t1", "t1ce"))
     )
 
 
-def test_contrasts_without_a_prefix(tmp_path):
+def test_contrasts_without_a_prefix(tmp_path, error_of):
     for case in ("A", "B"):
         (tmp_path / case).mkdir()
         for name, seed in {"t1": 0, "flair": 1, "t1ce": 2, "t2": 3, "seg": 4}.items():
@@ -197,36 +185,36 @@ def test_contrasts_without_a_prefix(tmp_path):
     for place in range(3):
         expected = _volume(seed=place).transpose(2, 1, 0)
         np.testing.assert_array_equal(case.images[..., place], expected)
-    assert "expected a FLAIR, found only T1" in _error(tmp_path / "A" / "t1.nii.gz")
-    assert "expected a FLAIR, found only other" in _error(tmp_path / "A" / "t2.nii.gz")
+    assert "expected a FLAIR, found only T1" in error_of(tmp_path / "A" / "t1.nii.gz")
+    assert "expected a FLAIR, found only other" in error_of(tmp_path / "A" / "t2.nii.gz")
     for number in range(2):  # names of cases, not of contrasts
         image = nibabel.Nifti1Image(_volume(seed=number), PLAIN)
         image.to_filename(tmp_path / f"{number:04}.nii")
     assert [source.name for source in find_cases([tmp_path])] == ["0000", "0001", "A/A", "B/B"]
 
 
-def test_one_contrast_has_one_channel(tmp_path):
+def test_one_contrast_has_one_channel(tmp_path, read_paths, error_of):
     nibabel.Nifti1Image(_volume((*SHAPE, 4)), PLAIN).to_filename(tmp_path / "p_flair.nii.gz")
-    assert "expected 3 dimensions in a file for one contrast" in _error(tmp_path)
+    assert "expected 3 dimensions in a file for one contrast" in error_of(tmp_path)
     nibabel.Nifti1Image(_volume((*SHAPE, 1)), PLAIN).to_filename(tmp_path / "p_flair.nii.gz")
-    np.testing.assert_array_equal(_read(tmp_path).images[..., 1], _volume().transpose(2, 1, 0))
+    np.testing.assert_array_equal(read_paths(tmp_path).images[..., 1], _volume().transpose(2, 1, 0))
 
 
-def test_contrasts_must_share_a_grid(tmp_path):
+def test_contrasts_must_share_a_grid(tmp_path, error_of):
     nibabel.Nifti1Image(_volume(), PLAIN).to_filename(tmp_path / "a_flair.nii")
     nibabel.Nifti1Image(_volume(), PLAIN + 1).to_filename(tmp_path / "a_t1.nii")
-    assert "another grid than a_flair.nii" in _error(tmp_path)
+    assert "another grid than a_flair.nii" in error_of(tmp_path)
     nibabel.Nifti1Image(_volume((5, 6, 8)), PLAIN).to_filename(tmp_path / "a_t1.nii")
-    assert "another grid than a_flair.nii" in _error(tmp_path)
+    assert "another grid than a_flair.nii" in error_of(tmp_path)
     nibabel.Nifti1Image(_volume(), PLAIN).to_filename(tmp_path / "a_t1w.nii")
-    assert "the same contrast as" in _error(tmp_path)
+    assert "the same contrast as" in error_of(tmp_path)
 
 
-def test_voxels_that_are_no_numbers_are_zero(tmp_path):
+def test_voxels_that_are_no_numbers_are_zero(tmp_path, read_paths):
     volume = _volume().astype(np.float32)
     volume[0, 0, 0], volume[1, 1, 1] = np.nan, -np.inf
     nibabel.Nifti1Image(volume, PLAIN).to_filename(tmp_path / "a.nii")
-    case = _read(tmp_path / "a.nii")
+    case = read_paths(tmp_path / "a.nii")
     expected = np.nan_to_num(volume, neginf=0).transpose(2, 1, 0)
     np.testing.assert_array_equal(case.images[..., 2], expected)
     assert "2 voxels not finite, taken as 0" in case.notes
@@ -263,27 +251,27 @@ def _nifti_header(shape, offset=352.0, dtype=np.uint8, **fields) -> bytes:
         (b"x", "damaged NIfTI file"),
     ],
 )
-def test_hostile_nifti_headers(tmp_path, content, reason):
+def test_hostile_nifti_headers(tmp_path, content, reason, error_of):
     (tmp_path / "a.nii").write_bytes(content)
-    assert reason in _error(tmp_path / "a.nii")
+    assert reason in error_of(tmp_path / "a.nii")
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content))
-    assert reason.split(", or")[0] in _error(tmp_path / "a.nii.gz")
+    assert reason.split(", or")[0] in error_of(tmp_path / "a.nii.gz")
 
 
-def test_gzip_bomb_is_not_inflated(tmp_path):
+def test_gzip_bomb_is_not_inflated(tmp_path, error_of):
     bomb = gzip.compress(bytes(2**26), 9) * 40  # 2.5 GiB in 2.6 MB
     start = gzip.compress(_nifti_header((2, 2, 2), offset=2**21)[:-4] + b"\1\0\0\0")  # extended
     (tmp_path / "a.nii.gz").write_bytes(start + bomb)
-    _error(tmp_path / "a.nii.gz")
+    error_of(tmp_path / "a.nii.gz")
 
 
-def test_what_is_no_regular_file(tmp_path):
+def test_what_is_no_regular_file(tmp_path, error_of):
     os.mkfifo(tmp_path / "a.nii")
-    assert "found something else" in _error(tmp_path / "a.nii")
-    assert "found nothing" in _error(tmp_path / "none.png")
+    assert "found something else" in error_of(tmp_path / "a.nii")
+    assert "found nothing" in error_of(tmp_path / "none.png")
     (tmp_path / "b.png").touch()
-    assert "0 bytes" in _error(tmp_path / "b.png")
-    assert "found nothing" in _error(Path("a\0.png"))
+    assert "0 bytes" in error_of(tmp_path / "b.png")
+    assert "found nothing" in error_of(Path("a\0.png"))
     with (tmp_path / "c.nii").open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)
     with pytest.raises(InputError, match="expected 1 to 2147483648"):
@@ -303,12 +291,12 @@ def _png16(array: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + content
 
 
-def test_pictures(tmp_path):
+def test_pictures(tmp_path, read_paths, error_of):
     rng = np.random.default_rng(0)
     colour = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     for name in ("a.tif", "b.PNG"):
         Image.fromarray(colour).save(tmp_path / name)
-        case = _read(tmp_path / name)
+        case = read_paths(tmp_path / name)
         np.testing.assert_array_equal(case.images, colour[None])
         assert (case.spacing, case.notes) == (None, ())
         mask = colour[None, ..., 1] > 100
@@ -318,28 +306,28 @@ def test_pictures(tmp_path):
     for dtype in (np.uint8, np.uint16, np.float32):
         grey = (rng.random((6, 8)) * 255).astype(dtype)
         Image.fromarray(grey).save(tmp_path / "g.tif")
-        case = _read(tmp_path / "g.tif")
+        case = read_paths(tmp_path / "g.tif")
         np.testing.assert_array_equal(case.images, np.repeat(grey[None, ..., None], 3, axis=-1))
         assert case.notes == ("T1 and T1c filled by FLAIR",)
     deep = rng.integers(0, 65536, (6, 8, 3)).astype(np.uint16)
     (tmp_path / "deep.png").write_bytes(_png16(deep))
-    case = _read(tmp_path / "deep.png")
+    case = read_paths(tmp_path / "deep.png")
     np.testing.assert_array_equal(case.images[0], deep >> 8)
     assert case.notes == ("RGB of 16 bits read as its upper 8",)
     Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "rgba.png")
-    assert "mode RGBA" in _error(tmp_path / "rgba.png")
+    assert "mode RGBA" in error_of(tmp_path / "rgba.png")
 
 
-def test_large_pictures_are_refused_by_their_header(tmp_path):
+def test_large_pictures_are_refused_by_their_header(tmp_path, error_of):
     content = bytearray(_png16(np.zeros((1, 1, 3), np.uint16)))
     content[16:24] = struct.pack(">II", 2049, 7)  # no such pixels follow
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "a.png").write_bytes(content)
     expected = f"{tmp_path / 'a.png'}: 1x7x2049 voxels, expected 1 to 2048 each way"
-    assert _error(tmp_path / "a.png") == expected
+    assert error_of(tmp_path / "a.png") == expected
 
 
-def test_patient_of_numbered_slices(tmp_path):
+def test_patient_of_numbered_slices(tmp_path, error_of):
     folder = tmp_path / "TCGA_A_1"
     folder.mkdir()
     for index in (10, 2, 1):
@@ -352,10 +340,10 @@ def test_patient_of_numbered_slices(tmp_path):
         assert case.images[:, 0, 0, 0].tolist() == [1, 2, 10]
         assert case.masks[2] == "TCGA_A_1/TCGA_A_1_10_mask.tif"
     Image.new("RGB", (4, 5)).save(folder / "TCGA_A_1_3.tif")
-    assert "slices of different sizes" in _error(folder)
+    assert "slices of different sizes" in error_of(folder)
 
 
-def test_folders_of_anything(tmp_path):
+def test_folders_of_anything(tmp_path, error_of):
     (tmp_path / "in" / "deep" / "er").mkdir(parents=True)
     Image.new("L", (4, 4)).save(tmp_path / "in" / "x.png")
     Image.new("L", (4, 4)).save(tmp_path / "in" / "x.tif")
@@ -376,8 +364,8 @@ def test_folders_of_anything(tmp_path):
     again = find_cases([tmp_path / "in", tmp_path / "in" / "x.png"])
     assert len({source.name.lower() for source in again}) == len(again) == 5
     (tmp_path / "empty").mkdir()
-    assert "found none in it" in _error(tmp_path / "empty")
-    assert "expected a TIFF, PNG, NIfTI or DICOM file" in _error(tmp_path / "in" / "notes.txt")
+    assert "found none in it" in error_of(tmp_path / "empty")
+    assert "expected a TIFF, PNG, NIfTI or DICOM file" in error_of(tmp_path / "in" / "notes.txt")
 
 
 def test_read_case_of_a_file_that_is_gone(tmp_path):
@@ -407,13 +395,13 @@ def test_spacing_of_an_oblique_affine():
 
 
 @pytest.mark.skipif(not LGG.is_dir(), reason=f"no LGG data set: {LGG} (set AGD_KERAS_LGG)")
-def test_real_patient_through_oblique_nifti(tmp_path):
+def test_real_patient_through_oblique_nifti(tmp_path, read_paths):
     [source] = find_cases([next(path for path in sorted(LGG.iterdir()) if path.is_dir())])
     patient = read_case(source)
     volume = patient.images.transpose(2, 1, 0, 3)  # columns, rows, slices, channels
     turned, affine = _turned(volume, PLAIN, (2, 0, 1), (True, False, True))
     nibabel.Nifti1Image(turned, affine).to_filename(tmp_path / "a.nii.gz")
-    case = _read(tmp_path / "a.nii.gz")
+    case = read_paths(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(case.images, patient.images)
     mask = patient.images[..., 1] > 120
     case.write_masks(mask, [tmp_path / "m.nii.gz"])

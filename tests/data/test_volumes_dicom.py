@@ -10,7 +10,6 @@ from pydicom.data import get_testdata_file
 
 from agd_keras.data.dicom import name_contrast
 from agd_keras.data.volumes import find_cases, read_case
-from agd_keras.errors import InputError
 
 SHAPE = (5, 6, 8)  # planes, rows, columns
 AXIAL = ((1, 0, 0), (0, 1, 0))
@@ -51,18 +50,6 @@ def _write_series(folder: Path, volume, axes=AXIAL, seed=0, study="1.2.3", **att
     return uid
 
 
-def _read(*paths):
-    [source] = find_cases(paths)
-    return read_case(source)
-
-
-def _error(*paths) -> str:
-    with pytest.raises(InputError) as caught:
-        _read(*paths)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def _lps_slices(volume, axes) -> np.ndarray:
     """Slices upwards, rows backwards, columns leftwards, by plain NumPy for these planes."""
     if axes in (AXIAL, TILTED):
@@ -73,10 +60,10 @@ def _lps_slices(volume, axes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("axes", [AXIAL, TILTED, SAGITTAL, CORONAL])
-def test_series_and_its_segmentation(tmp_path, axes):
+def test_series_and_its_segmentation(tmp_path, axes, read_paths):
     volume = _volume()
     uid = _write_series(tmp_path / "series", volume, axes, SeriesDescription="AX FLAIR")
-    case = _read(tmp_path / "series")
+    case = read_paths(tmp_path / "series")
     expected = _lps_slices(volume, axes)
     np.testing.assert_array_equal(case.images[..., 1], expected)
     spacing = {AXIAL: (4, 1.5, 0.5), TILTED: (4, 1.5, 0.5), SAGITTAL: (1.5, 0.5, 4)}
@@ -103,14 +90,14 @@ def test_series_and_its_segmentation(tmp_path, axes):
         np.testing.assert_array_equal(mask, by_instance[one] > 800)
 
 
-def test_empty_prediction_is_a_segmentation_too(tmp_path):
+def test_empty_prediction_is_a_segmentation_too(tmp_path, read_paths):
     _write_series(tmp_path / "a", _volume())
-    case = _read(tmp_path / "a")
+    case = read_paths(tmp_path / "a")
     case.write_masks(np.zeros(case.images.shape[:3], bool), [tmp_path / "mask.dcm"])
     assert not pydicom.dcmread(tmp_path / "mask.dcm").pixel_array.any()
 
 
-def test_enhanced_file_with_frames_in_any_order(tmp_path):
+def test_enhanced_file_with_frames_in_any_order(tmp_path, read_paths):
     volume = _volume()
     _write_series(tmp_path / "a", volume)
     headers = [pydicom.dcmread(path) for path in sorted((tmp_path / "a").iterdir())]
@@ -118,7 +105,7 @@ def test_enhanced_file_with_frames_in_any_order(tmp_path):
         header.PatientBirthDate, header.AccessionNumber = "", ""
     enhanced = hd.legacy.LegacyConvertedEnhancedMRImage(headers, hd.UID(), 1, hd.UID(), 1)
     enhanced.save_as(tmp_path / "enhanced.dcm")
-    case = _read(tmp_path / "enhanced.dcm")
+    case = read_paths(tmp_path / "enhanced.dcm")
     np.testing.assert_array_equal(case.images[..., 0], volume)
     assert case.spacing == pytest.approx((4, 1.5, 0.5))
     case.write_masks(case.images[..., 1] > 800, [tmp_path / "mask.dcm"])
@@ -134,39 +121,39 @@ def test_enhanced_file_with_frames_in_any_order(tmp_path):
     np.testing.assert_array_equal(masks, frames > 800)
 
 
-def test_rescaled_per_slice(tmp_path):
+def test_rescaled_per_slice(tmp_path, read_paths):
     _write_series(tmp_path / "a", _volume(), RescaleSlope=2, RescaleIntercept=-7)
-    np.testing.assert_array_equal(_read(tmp_path / "a").images[..., 1], _volume() * 2.0 - 7)
+    np.testing.assert_array_equal(read_paths(tmp_path / "a").images[..., 1], _volume() * 2.0 - 7)
 
 
 @pytest.mark.parametrize(
     "kind", ["RLE", "implicit", "bigendian", "jp2klossless", "jpeg_ls_lossless"]
 )
-def test_transfer_syntaxes(kind):
-    case = _read(get_testdata_file(f"MR_small_{kind}.dcm"))
+def test_transfer_syntaxes(kind, read_paths):
+    case = read_paths(get_testdata_file(f"MR_small_{kind}.dcm"))
     np.testing.assert_array_equal(case.images[0, ..., 1], _template().pixel_array)
 
 
-def test_what_cannot_be_decoded_is_one_line(tmp_path):
-    assert "damaged DICOM file" in _error(get_testdata_file("MR_truncated.dcm"))
+def test_what_cannot_be_decoded_is_one_line(tmp_path, error_of):
+    assert "damaged DICOM file" in error_of(get_testdata_file("MR_truncated.dcm"))
     header = pydicom.dcmread(get_testdata_file("MR_small_RLE.dcm"))
     header.file_meta.TransferSyntaxUID = pydicom.uid.MPEG4HP41
     header.save_as(tmp_path / "video.dcm")
-    assert "MPEG-4" in _error(tmp_path / "video.dcm")
+    assert "MPEG-4" in error_of(tmp_path / "video.dcm")
     header = _template()
     header.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
     header.save_as(tmp_path / "deflated.dcm")
-    assert "other than deflated" in _error(tmp_path / "deflated.dcm")
+    assert "other than deflated" in error_of(tmp_path / "deflated.dcm")
 
 
-def test_missing_decoders_are_named(tmp_path, monkeypatch):
+def test_missing_decoders_are_named(tmp_path, monkeypatch, error_of):
     syntax = pydicom.uid.JPEGLosslessSV1
     decoder = pydicom.pixels.get_decoder(syntax)
     monkeypatch.setattr(decoder, "_available", {})  # whatever is installed here
     header = pydicom.dcmread(get_testdata_file("MR_small_RLE.dcm"))
     header.file_meta.TransferSyntaxUID = syntax
     header.save_as(tmp_path / "a.dcm")
-    message = _error(tmp_path / "a.dcm")
+    message = error_of(tmp_path / "a.dcm")
     assert message.startswith(f"{tmp_path / 'a.dcm'}: transfer syntax JPEG Lossless, Non-Hier")
     assert "pylibjpeg-libjpeg" in message and message.endswith(", not installed")
     assert "damaged" not in message
@@ -190,23 +177,23 @@ def test_missing_decoders_are_named(tmp_path, monkeypatch):
         ({"SeriesDescription": "T1 post Gd"}, "expected a FLAIR, found only T1c"),
     ],
 )
-def test_hostile_headers(tmp_path, attributes, reason):
+def test_hostile_headers(tmp_path, attributes, reason, error_of):
     header = _template()
     for name, value in attributes.items():
         setattr(header, name, value)
     header.save_as(tmp_path / "a.dcm")
-    assert reason in _error(tmp_path / "a.dcm")
+    assert reason in error_of(tmp_path / "a.dcm")
 
 
-def test_more_pixels_than_the_header_tells(tmp_path):
+def test_more_pixels_than_the_header_tells(tmp_path, error_of):
     header = pydicom.dcmread(get_testdata_file("MR_small_RLE.dcm"))
     run = bytes([129, 0]) * 2**17  # each pair becomes 128 pixels
     header.PixelData = pydicom.encaps.encapsulate([bytes(64) + run])
     header.save_as(tmp_path / "a.dcm")
-    assert "bytes of pixels, expected 8192" in _error(tmp_path / "a.dcm")
+    assert "bytes of pixels, expected 8192" in error_of(tmp_path / "a.dcm")
 
 
-def test_series_that_is_no_volume(tmp_path):
+def test_series_that_is_no_volume(tmp_path, read_paths, error_of):
     volume = _volume()
     _write_series(tmp_path / "a", volume)
     path = sorted((tmp_path / "a").iterdir())[0]
@@ -215,29 +202,29 @@ def test_series_that_is_no_volume(tmp_path):
     other = pydicom.dcmread(sorted((tmp_path / "a").iterdir())[1]).ImagePositionPatient
     header.ImagePositionPatient = other
     header.save_as(path)
-    assert "two slices at one place" in _error(tmp_path / "a")
+    assert "two slices at one place" in error_of(tmp_path / "a")
     header.ImagePositionPatient = original
     header.ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
     header.save_as(path)
-    assert "different orientation" in _error(tmp_path / "a")
+    assert "different orientation" in error_of(tmp_path / "a")
     path.unlink()
-    case = _read(tmp_path / "a")
+    case = read_paths(tmp_path / "a")
     assert len(case.images) == 4
 
 
-def test_missing_slice_is_noted(tmp_path):
+def test_missing_slice_is_noted(tmp_path, read_paths):
     _write_series(tmp_path / "a", np.delete(_volume(), [], axis=0))
     gone = min(
         (tmp_path / "a").iterdir(),
         key=lambda path: abs(pydicom.dcmread(path).ImagePositionPatient[2] + 62),
     )
     gone.unlink()
-    case = _read(tmp_path / "a")
+    case = read_paths(tmp_path / "a")
     assert "slices 4 to 8 mm apart" in case.notes
     np.testing.assert_array_equal(case.images[..., 1], np.delete(_volume(), 2, axis=0))
 
 
-def test_series_of_a_study_by_their_descriptions(tmp_path):
+def test_series_of_a_study_by_their_descriptions(tmp_path, read_paths, error_of):
     descriptions = {"t": ("Ax T1", 0), "f": ("Ax T2 FLAIR", 1), "c": ("AX T1 POST", 2)}
     for name, (description, seed) in descriptions.items():
         _write_series(
@@ -258,19 +245,19 @@ def test_series_of_a_study_by_their_descriptions(tmp_path):
             np.testing.assert_array_equal(case.images[..., place], _volume(place))
         assert case.notes == ()
     _write_series(tmp_path / "p" / "x", _volume(3), SeriesDescription="ADC")
-    assert _read(tmp_path / "p").notes == ("series left out: ADC",)
+    assert read_paths(tmp_path / "p").notes == ("series left out: ADC",)
     _write_series(tmp_path / "p" / "y", _volume(4), SeriesDescription="Sag FLAIR")
-    assert "5 series, expected one" in _error(tmp_path / "p")
+    assert "5 series, expected one" in error_of(tmp_path / "p")
 
 
-def test_mixed_series_of_unknown_contrast(tmp_path):
+def test_mixed_series_of_unknown_contrast(tmp_path, error_of):
     for name in ("a", "b"):
         _write_series(tmp_path / "p" / name, _volume(), SeriesDescription=name)
-    assert "2 series, expected one" in _error(tmp_path / "p")
+    assert "2 series, expected one" in error_of(tmp_path / "p")
 
 
 @pytest.mark.parametrize("other", [{"study": "9.9"}, {"PatientID": "another"}])
-def test_patients_and_studies_are_not_mixed(tmp_path, other):
+def test_patients_and_studies_are_not_mixed(tmp_path, other, error_of):
     _write_series(tmp_path / "f", _volume(), SeriesDescription="FLAIR")
     _write_series(tmp_path / "t", _volume(1), SeriesDescription="T1", **other)
     for folder in ("f", "t"):
@@ -278,13 +265,13 @@ def test_patients_and_studies_are_not_mixed(tmp_path, other):
             (tmp_path / "p").mkdir(exist_ok=True)
             path.rename(tmp_path / "p" / f"{folder}{path.name}")
     expected = f"{tmp_path / 'p'}: files of 2 patients or studies, expected one in a folder"
-    assert _error(tmp_path / "p") == expected
+    assert error_of(tmp_path / "p") == expected
 
 
-def test_contrasts_on_different_grids(tmp_path):
+def test_contrasts_on_different_grids(tmp_path, error_of):
     _write_series(tmp_path / "p" / "f", _volume(), SeriesDescription="FLAIR")
     _write_series(tmp_path / "p" / "t", _volume()[:4], SeriesDescription="T1")
-    assert "T1 on another grid than FLAIR" in _error(tmp_path / "p")
+    assert "T1 on another grid than FLAIR" in error_of(tmp_path / "p")
 
 
 def test_several_patients_are_several_cases(tmp_path):

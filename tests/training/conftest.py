@@ -6,8 +6,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from agd_keras.config import make_config, merge
+from agd_keras.training import fit_fold
 
 TINY = {
     "data": {"image_size": 32, "portions": 6},
@@ -16,7 +18,15 @@ TINY = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", autouse=True)
+def few_batches():
+    """Lets averaged weights get their statistics from two batches, as twenty take seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_fold, "CALIBRATION", 2)
+        yield
+
+
+@pytest.fixture(scope="session")
 def tiny(small_phantom):
     """Makes the config of a tiny run on the small phantom."""
 
@@ -26,7 +36,7 @@ def tiny(small_phantom):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_command(small_phantom):
     """Makes the command line of a tiny run: interpreter, module, options."""
 
@@ -41,6 +51,12 @@ def tiny_command(small_phantom):
 
 
 @pytest.fixture
+def no_pictures(monkeypatch):
+    """Leaves out the charts of reports, which take a third of a tiny run."""
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+
+
+@pytest.fixture(scope="session")
 def read_history():
     """Reads the `history.csv` of a fold."""
 
@@ -51,7 +67,7 @@ def read_history():
     return read
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def assert_same_result(read_history):
     """Checks that two folds ended with the same bits: history, weights and metrics."""
 

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,17 @@ from agd_keras.cli import common
 from agd_keras.errors import InputError, Interrupted
 from agd_keras.training import fit_fold as fit_fold_module
 from agd_keras.training.train import train
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+OPTIONS = {"training": {"epochs": 3}, "model": {"dropout": 0.3}}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """A run that nothing stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(tiny(**OPTIONS), out)
+    return out
 
 
 @pytest.fixture
@@ -50,10 +62,9 @@ class Signal(keras.callbacks.Callback):
     [(signal.SIGTERM, 7, (1, 2)), (signal.SIGINT, 5, (1, 0))],  # of six steps an epoch
 )
 def test_asked_to_stop_saves_the_step(
-    signum, step, place, tiny, tmp_path, with_callbacks, assert_same_result
+    signum, step, place, tiny, whole, tmp_path, with_callbacks, assert_same_result
 ):
-    config = tiny(training={"epochs": 3}, model={"dropout": 0.3})
-    train(config, tmp_path / "whole")
+    config = tiny(**OPTIONS)
     with_callbacks(Signal(signum, step))
     with pytest.raises(Interrupted) as stopped:
         train(config, tmp_path / "parts")
@@ -62,7 +73,7 @@ def test_asked_to_stop_saves_the_step(
     assert (len(state["rows"]), state["step"]) == place
     with_callbacks()
     train(config, tmp_path / "parts", resume=True)
-    assert_same_result(tmp_path / "whole" / "fold-0", tmp_path / "parts" / "fold-0")
+    assert_same_result(whole / "fold-0", tmp_path / "parts" / "fold-0")
 
 
 @pytest.mark.parametrize(("signum", "status"), [(2, 130), (15, 143)])
@@ -76,9 +87,10 @@ def test_exit_status(signum, status):
 
 
 @pytest.mark.parametrize("kind", ["weights", "model"])
-def test_full_disk_leaves_the_state_before(kind, tiny, tmp_path, monkeypatch, assert_same_result):
-    config = tiny(training={"epochs": 3})
-    train(config, tmp_path / "whole")
+def test_full_disk_leaves_the_state_before(
+    kind, tiny, whole, tmp_path, monkeypatch, assert_same_result
+):
+    config = tiny(**OPTIONS)
     name = {"weights": "save_weights", "model": "save"}[kind]
     original = getattr(keras.Model, name)
     calls = []
@@ -91,26 +103,24 @@ def test_full_disk_leaves_the_state_before(kind, tiny, tmp_path, monkeypatch, as
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return original(self, path, *arguments, **options)
 
-    monkeypatch.setattr(keras.Model, name, full)
-    with pytest.raises(InputError, match="cannot save the .*No space left on device.*--resume"):
-        train(config, tmp_path / "parts")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, name, full)
+        with pytest.raises(InputError, match="cannot save the .*No space left on device.*--resume"):
+            train(config, tmp_path / "parts")
     keras.saving.load_model(tmp_path / "parts" / "fold-0" / "model.keras")  # whole
     train(config, tmp_path / "parts", resume=True)
-    assert_same_result(tmp_path / "whole" / "fold-0", tmp_path / "parts" / "fold-0")
+    assert_same_result(whole / "fold-0", tmp_path / "parts" / "fold-0")
 
 
-def test_killed_between_state_and_history(tiny, tmp_path, assert_same_result):
-    config = tiny(training={"epochs": 1})
-    train(config, tmp_path / "whole")
-    train(config, tmp_path / "parts")
+def test_killed_between_state_and_history(tiny, whole, tmp_path, assert_same_result):
+    shutil.copytree(whole, tmp_path / "parts")
     fold = tmp_path / "parts" / "fold-0"
     for name in ("history.csv", "fold.json"):
         (fold / name).unlink()
     # What `write_text` leaves when it is killed is no reason to refuse the run.
     (tmp_path / "parts" / "environment.json.tmp-12").touch()
-    train(config, tmp_path / "parts", resume=True)
-    assert_same_result(tmp_path / "whole" / "fold-0", fold)
+    train(tiny(**OPTIONS), tmp_path / "parts", resume=True)
+    assert_same_result(whole / "fold-0", fold)
 
 
 def test_folder_that_cannot_be_made(tiny, tmp_path):

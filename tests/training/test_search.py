@@ -14,13 +14,13 @@ from agd_keras.data.folds import make_folds
 from agd_keras.data.phantom import make_phantom
 from agd_keras.data.slices import find_slices
 from agd_keras.errors import InputError
+from agd_keras.evaluation.figures import read_history
 from agd_keras.files import write_csv
 from agd_keras.training import train_trial as train_trial_module
 from agd_keras.training.ranking import rank_trials
 from agd_keras.training.rounds import Round, load_rounds, paper_rounds, with_options
 from agd_keras.training.search import search
 from agd_keras.training.space import distributions, load_space, options_of
-from agd_keras.training.train_trial import read_history
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: the extra `search`")
 
@@ -60,15 +60,17 @@ class Trainer:
         options = config.training
         if options.learning_rate > 1:
             raise InputError("epoch 1: the loss is nan, expected finite ones")
-        rows = read_history(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "history.csv"
+        before = read_history(path) if path.is_file() else {}
+        rows = [dict(zip(before, row, strict=True)) for row in zip(*before.values(), strict=True)]
         model = SimpleNamespace(stop_training=False)
         for epoch in range(len(rows), options.epochs):
             dice = options.learning_rate * 50 * (epoch + 1) / options.epochs
             dice += 0.1 * (options.loss == "dice") + 0.001 * int(folder.name[-1])
             logs = {"val_dice": dice, "val_iou": dice / 2, "val_bce": 1 - dice}
             rows = [*rows, {"epoch": epoch + 1, **logs}]
-            write_csv(folder / "history.csv", rows, list(rows[0]))
+            write_csv(path, rows, list(rows[0]))
             if self.left is not None:
                 self.left -= 1
                 if self.left < 0:
@@ -267,6 +269,38 @@ def test_trial_that_diverges_does_not_stop_the_search(trainer, small_phantom, tm
         search(tiny(small_phantom), tmp_path / "none", rounds[:1])
 
 
+@pytest.mark.parametrize("given", ["rounds", "space"])
+def test_failed_trial_is_tried_again(given, trainer, small_phantom, tmp_path, monkeypatch):
+    made = trainer()
+    choices = [{"training.seed": seed} for seed in range(3)]
+    tried = {
+        "rounds": {"rounds": [Round(one) for one in choices]},
+        "space": {"space": SPACE, "trials": 3, "prune": False},
+    }[given]
+
+    def without_gpu(*arguments):
+        if len(made.trained) == 1:
+            made.trained.append(None)
+            raise InputError("--strategy gpu: expected a GPU, found cpu:0")
+        made(*arguments)
+
+    monkeypatch.setattr(train_trial_module, "fit_fold", without_gpu)
+    config, out = tiny(small_phantom), tmp_path / "s"
+    first = search(config, out, **tried)
+    assert {row["trial"]: row["state"] for row in first.rows}[1] == "failed"
+    assert "Trial 1 failed: --strategy gpu" in first.notes[-1]
+    made = trainer()
+    second = search(config, out, resume=True, **tried)
+    assert len(made.trained) == 1
+    assert {row["state"] for row in second.rows} == {"complete"}
+    assert not [note for note in second.notes if "failed" in note]
+    figures = {row["trial"]: row["val_dice"] for row in second.rows}
+    for row in first.rows:
+        assert row["val_dice"] in (None, figures[row["trial"]])
+    search(config, out, resume=True, **tried)
+    assert len(made.trained) == 1  # nothing left to do
+
+
 def test_round_that_cannot_be_trained_is_known_before_any_is(trainer, small_phantom, tmp_path):
     made = trainer()
     for options, message in [
@@ -294,12 +328,10 @@ def test_worse_than_the_median_is_pruned(trainer, small_phantom, tmp_path):
     assert len(made.trained) == 2 * len(complete) + len(pruned)
     # Oracle: the best figure so far against the median of the complete trials' figures there.
     epochs = {
-        row["trial"]: [
-            line["val_dice"]
-            for line in read_history(tmp_path / "s" / f"trial-{row['trial']}" / "fold-1")
-        ]
+        row["trial"]: read_history(tmp_path / f"s/trial-{row['trial']}/fold-1/history.csv")
         for row in ranking.rows
     }
+    epochs = {number: history["val_dice"] for number, history in epochs.items()}
     for row in pruned:
         step = len(epochs[row["trial"]])
         before = [epochs[one["trial"]][step - 1] for one in complete if one["trial"] < row["trial"]]
@@ -370,9 +402,9 @@ def test_trial_of_the_network(small_phantom, tmp_path):
     config = tiny(small_phantom, training={"epochs": 2})
     (row,) = search(config, tmp_path / "s", [Round({"training.learning_rate": 1e-3})]).rows
     trial = tmp_path / "s" / "trial-0"
-    history = read_history(trial / "fold-0")
-    assert len(history) == 2
-    assert row["val_dice"] == max(one["val_dice"] for one in history)
+    history = read_history(trial / "fold-0" / "history.csv")
+    assert history["epoch"] == [1, 2]
+    assert row["val_dice"] == max(history["val_dice"])
     assert (trial / "fold-0" / "model.keras").is_file()
     result = json.loads((trial / "result.json").read_text())
     assert result["state"] == "complete" and result["epochs"] == 2
