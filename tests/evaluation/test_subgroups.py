@@ -13,7 +13,8 @@ def _subjects(names):
 
 
 def test_groups_hold_every_patient_once_and_average_as_all():
-    names = [f"TCGA_{site}_{number:03d}A_2000" for site in ("CS", "DU", "HT") for number in range(7)]
+    sites = ("CS", "DU", "HT")
+    names = [f"TCGA_{site}_{number:03d}A_2000" for site in sites for number in range(7)]
     subjects = _subjects(names)
     rows = subgroups(subjects)
     whole = np.mean([one["dice"] for one in subjects.values()])
