@@ -3,11 +3,23 @@
 import csv
 import io
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def unique_number() -> int:
+    """Returns a number for a temporary name, which no thread, process or host gets twice.
+
+    Example:
+
+    >>> unique_number() == unique_number()
+    False
+    """
+    return secrets.randbits(48)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -31,7 +43,7 @@ def write_text(path: str | Path, text: str) -> Path:
     'done'
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.tmp-{unique_number()}")
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
@@ -92,7 +104,8 @@ def new_folder(path: Path, replace: bool) -> Iterator[Path]:
     >>> (path / "note.txt").read_text()
     'done'
     """
-    made, old = (path.with_name(f"{path.name}.{what}-{os.getpid()}") for what in ("tmp", "old"))
+    number = unique_number()
+    made, old = (path.with_name(f"{path.name}.{what}-{number}") for what in ("tmp", "old"))
     try:
         made.mkdir(parents=True)
         yield made

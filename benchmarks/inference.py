@@ -5,13 +5,14 @@ Each row runs in a process of its own, which does for a batch what `Predictor` d
 - `before`: read the files, normalise them together and resize them (`prepare_patient`);
 - `network`: the network alone, by `keras` (`Model.predict`), `keras batch` (`predict_on_batch`),
   the SavedModel's signature `model`, TFLite and ONNX Runtime;
-- `after`: back to the original size, threshold.
+- `after`: back to the original size, the model's temperature and threshold.
 
 `saved_model uint8` has all but the reading of files in its graph. Rounds of the rows take turns, so
 that other work on the machine meets all of them; figures are medians, p95 is of single batches.
 `processor` is the time of all threads together, which other work hardly changes.
 Peak memory is what loading and running added to the process, Keras and TensorFlow left out. The
 share of the machine's peak is that of the network's multiply-adds, beside a product of matrices.
+About four minutes on two cores with nothing else on them.
 
     python benchmarks/inference.py --model runs/first --data data/kaggle_3m
 """
@@ -31,6 +32,8 @@ import numpy as np
 
 from agd_keras.data.formats import read_image
 from agd_keras.data.preprocess import prepare_patient, resize_probability
+from agd_keras.evaluation.calibration import scale_temperature
+from agd_keras.training.quiet import load_keras
 
 PATIENT = 34  # slices of a patient of LGG
 ROWS = {
@@ -46,7 +49,7 @@ ROWS = {
 
 
 def make_artefacts(model: str, data: str | None, folder: Path) -> dict[str, float]:
-    """Writes all artefacts; returns the network's multiply-adds and the machine's peak in G/s."""
+    """Writes all artefacts; returns multiply-adds: of the network, and of the machine a second."""
     import tensorflow as tf
 
     from agd_keras.export.release import load_source
@@ -57,13 +60,14 @@ def make_artefacts(model: str, data: str | None, folder: Path) -> dict[str, floa
     source.model.save(folder / "model.keras")
     source.model.predict_on_batch(np.zeros((1, *source.model.input_shape[1:]), np.float32))
     source.model.export(folder / "model.onnx", format="onnx", verbose=False)
-    signatures = make_signatures(source.model)
+    reading = (source.calibration.threshold, source.calibration.temperature)
+    signatures = make_signatures(source.model, *reading)
     write_saved_model(folder / "saved_model", signatures)
     for quantize in ("float32", "float16", "int8"):
         content = convert(source.model, quantize, source.samples.representative)
         (folder / f"{quantize}.tflite").write_bytes(content)
     files = [str(one.image) for one in source.samples.scored]
-    (folder / "files.json").write_text(json.dumps(files))
+    (folder / "case.json").write_text(json.dumps({"files": files, "reading": reading}))
 
     shape = (1, *source.model.input_shape[1:])
     one = tf.function(signatures["model"].python_function).get_concrete_function(
@@ -127,7 +131,8 @@ def measure_row(row: str, folder: Path, seconds: float) -> None:
 
     import agd_keras.inference.predictor  # noqa: F401
 
-    files = json.loads((folder / "files.json").read_text())
+    case = json.loads((folder / "case.json").read_text())
+    files, (threshold, temperature) = case["files"], case["reading"]
     before = peak_memory()
     network, size = make_network(row, folder / ROWS[row])
 
@@ -140,8 +145,9 @@ def measure_row(row: str, folder: Path, seconds: float) -> None:
         done = time.perf_counter()
         if size:
             shape = images.shape[1:3]
-            masks = [resize_probability(one[..., 0], shape) >= 0.5 for one in output]
-            assert len(masks) == len(paths)
+            for one in output:
+                large = resize_probability(one[..., 0], shape)
+                _ = scale_temperature(large, temperature) >= threshold
         end, busy = time.perf_counter(), time.process_time() - busy
         return tuple(1e3 * part for part in (ready - start, done - ready, end - done, busy))
 
@@ -163,13 +169,14 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a .keras file or a run folder")
     parser.add_argument("--data", help="`phantom` or a kaggle_3m folder (that of the run)")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--rounds", type=int, default=3, help="processes for each row")
-    parser.add_argument("--seconds", type=float, default=3, help="of each batch size in a round")
+    parser.add_argument("--rounds", type=int, default=2, help="processes for each row")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each batch size in a round")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)  # row, folder
     options = parser.parse_args()
     if options.measure:
         measure_row(options.measure[0], Path(options.measure[1]), options.seconds)
         return
+    load_keras()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         machine = make_artefacts(options.model, options.data, folder)
@@ -185,10 +192,14 @@ def main() -> None:
 
 def print_tables(found: dict[str, list[dict]], machine: dict[str, float]) -> None:
     """Prints one table for each batch size, and the patient's."""
+    from agd_keras.training.environment import describe_environment
+
+    where = describe_environment("float32")
     macs, peak = machine["macs"], machine["peak"]
     print(
-        f"network: {macs / 1e9:.2f} G multiply-adds a slice; machine: {peak / 1e9:.0f} G a second"
+        f"{where['processor']}, {where['cores']} cores; network: {macs / 1e9:.2f} G multiply-adds"
     )
+    print(f"a slice; machine: {peak / 1e9:.0f} G a second")
     columns = ("p50", "p95", "network", "before", "after", "before + after", "processor")
     columns = (*columns, "of peak", "memory MB")
     for count in (1, 32, PATIENT):

@@ -194,8 +194,8 @@ def scale_temperature(probability: np.ndarray, temperature: float) -> np.ndarray
     if temperature == 1:
         return probability.astype(np.float32, copy=False)
     # As in `fit_temperature`: exactly 0 or 1 comes from rounding.
-    logit = special.logit(np.clip(probability, 1e-7, 1 - 1e-7, dtype=np.float64))
-    scaled = special.expit(logit / temperature).astype(np.float32)
+    exact = np.clip(probability, 1e-7, 1 - 1e-7, dtype=np.float64)
+    scaled = (1 / (1 + ((1 - exact) / exact) ** (1 / temperature))).astype(np.float32)
     # Just below 0.5 the rounding to float32 could lift a pixel into the mask.
     below = np.nextafter(np.float32(0.5), np.float32(0))
     return np.where(probability < 0.5, np.minimum(scaled, below), scaled)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from agd_keras.errors import InputError
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
+BATCHING_FILE = "batching.txt"
 BATCHING = """\
 # For --enable_batching --batching_parameters_file: requests that arrive within 5 ms go through the
 # network together. A request then has at most 32 rows, and all requests images of one size:
@@ -47,7 +48,7 @@ def next_version(folder: Path, version: int | None = None) -> int:
     if version is None:
         return max(taken, default=0) + 1
     if version < 1:
-        raise InputError(f"--version {version}: expected a positive number")
+        raise InputError(f"--model-version {version}: expected a positive number")
     if version in taken:
         raise InputError(f"{folder}: version {version} is there already, and is never replaced")
     return version

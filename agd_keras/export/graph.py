@@ -61,12 +61,18 @@ def normalize(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> tf.Tensor:
     centred = planes - mean(planes)
     centred -= mean(centred)
     tissue = tf.cast(centred > 0, tf.float32)
-    share = tf.maximum(mean(tissue), 1e-12)
-    centred -= mean(centred * tissue) / share
-    centred -= mean(centred * tissue) / share
-    deviation = tf.sqrt(mean(tf.square(centred) * tissue) / share)
-    # Without spread: tissue is 0 and all else far below it.
-    return tf.clip_by_value(centred / tf.maximum(deviation, 1e-30), -CLIP, CLIP)
+    share = mean(tissue)
+    # Not by tiny constants, here and below: a file of float16 weights has zeros in their place.
+    some = tf.where(share > 0, share, 1.0)
+    height = mean(centred * tissue) / some
+    centred -= height
+    centred -= mean(centred * tissue) / some
+    deviation = tf.sqrt(mean(tf.square(centred) * tissue) / some)
+    # One or two grey levels: no spread but rounding, and all that is not tissue is air.
+    flat = deviation <= 5e-7 * height
+    scaled = centred / tf.where(flat, 1.0, deviation)
+    scaled = tf.where(flat, -CLIP * (1 - tissue), scaled)
+    return tf.clip_by_value(scaled, -CLIP, CLIP)
 
 
 def resize(planes: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:

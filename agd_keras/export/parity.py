@@ -17,6 +17,7 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
 from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.export.samples import Samples, read_prepared
+from agd_keras.inference.artefacts import find_version
 
 PARITY = "parity.json"
 BATCH = 32
@@ -163,9 +164,19 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def read_parity(out: str | Path) -> dict[str, Any]:
-    """Reads the `parity.json` in the folder of an export."""
-    return json.loads((Path(out) / PARITY).read_text(encoding="utf-8"))
+def read_parity(made: str | Path) -> dict[str, Any]:
+    """Reads the `parity.json` of an export.
+
+    Args:
+        made: The file or the version's folder that was exported, or the folder it lies in: of
+            several versions, the highest.
+
+    Returns:
+        Its content.
+    """
+    made = Path(made)
+    folder = find_version(made) or (made if made.is_dir() else made.parent)
+    return json.loads((folder / PARITY).read_text(encoding="utf-8"))
 
 
 def parity_table(parity: Mapping[str, Any]) -> Any:

@@ -7,11 +7,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from agd_keras.export.bundle import BATCHING, find_versions, next_version, write_warmup
+from agd_keras.export.bundle import (
+    BATCHING,
+    BATCHING_FILE,
+    find_versions,
+    next_version,
+    write_warmup,
+)
 from agd_keras.export.graph import OVER_PATIENT, segment
 from agd_keras.export.network import freeze
-from agd_keras.export.parity import PARITY, measure_parity
-from agd_keras.export.release import CARD, check_out, describe, load_source, staging
+from agd_keras.export.parity import measure_parity
+from agd_keras.export.release import check_out, describe, load_source, staging
 from agd_keras.files import write_text
 from agd_keras.inference.artefacts import CALIBRATION, SIGNATURE, load_artefact
 from agd_keras.inference.temperature import write_calibration
@@ -110,14 +116,14 @@ def export_saved_model(
 
     Normalisation, resizing and the way back to the input's size are in the graph, see
     `make_signatures`. Single images are normalised by themselves. A patient's slices normalised
-    together, as in training, are what the signature `patient` is for: on LGG, single images cost
-    the compact model 0.012 of the mean Dice of 8 validation patients and 0.038 of 16 test patients.
+    together, as in training, are what the signature `patient` is for; `parity.json` has the Dice
+    of either.
 
     Args:
         model: A `.keras` file, or a run folder, whose folds are averaged.
         out: The served model's folder, whose name is the model's name on the server. Gets
-            `<version>/` with graph, weights and warm-up records, and for the newest version
-            `MODEL_CARD.md`, `parity.json` and `batching.txt`.
+            `<version>/` with graph, weights, warm-up records, `MODEL_CARD.md` and `parity.json`,
+            and beside the versions `batching.txt`.
         data: Data for the comparison with the Keras model; by default that of the run.
         version: A number that is not taken; by default the one after the highest.
         threshold: A pixel is tumour at or above this probability, 0 to 1. Default: the model's.
@@ -135,8 +141,7 @@ def export_saved_model(
     PosixPath('served/agd/1')
     """
     out = Path(out)
-    files = (CARD, PARITY, "batching.txt")
-    check_out(out, (*files, *map(str, find_versions(out))), overwrite=True)
+    check_out(out, (BATCHING_FILE, *map(str, find_versions(out))), overwrite=True)
     number = next_version(out, version)
     source = load_source(model, data)
     size = source.model.input_shape[1]
@@ -148,7 +153,7 @@ def export_saved_model(
         write_saved_model(folder, signatures)
         write_warmup(folder, out.absolute().name, warmup_requests(size))
         write_calibration(folder, calibration)
-        write_text(work / "batching.txt", BATCHING)
+        write_text(work / BATCHING_FILE, BATCHING)
         parity = measure_parity(
             source.model,
             load_artefact(folder),
@@ -160,7 +165,7 @@ def export_saved_model(
         parity = {"artefact": f"{out.absolute().name}/{number}", "format": "saved_model", **parity}
         outputs = " and ".join(f"`{name}`" for name in sorted(source.model.output_names))
         usage = USAGE.format(size=size, outputs=outputs)
-        describe(work, source, parity, max_drop, f"{out}/{number}", usage)
+        describe(folder, source, parity, max_drop, f"{out}/{number}", usage)
     return out / str(number)
 
 

@@ -1,8 +1,9 @@
 """TFLite files for the LiteRT interpreter: phones, browsers, and the quickest on a CPU."""
 
+import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -83,7 +84,10 @@ def export_tflite(
         file = work / FILE
         file.write_bytes(content)
         write_calibration(file, calibration)
-        parity = measure_parity(source.model, load_artefact(file), source.samples, file, *reading)
+        served = {} if quantize == "int8" else served_signatures(file)
+        parity = measure_parity(
+            *(source.model, load_artefact(file), source.samples, file), *reading, served=served
+        )
         parity = {"artefact": FILE, "format": "tflite", "quantize": quantize, **parity}
         usage = network_usage(source.model)
         usage = usage if quantize == "int8" else USAGE + usage
@@ -146,6 +150,19 @@ def _calibration(slices: Sequence[Slice], size: int) -> Iterator[dict[str, np.nd
     for place, one in enumerate(prepared):
         if place % step == 0:
             yield {"image": one[None]}
+
+
+def served_signatures(file: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Loads the signature for single images, as that of the same name for a SavedModel does."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    serve = Interpreter(str(file), num_threads=os.cpu_count()).get_signature_runner(IMAGES)
+
+    def single_images(images: np.ndarray) -> np.ndarray:
+        answers = [serve(image=one[None].astype(np.float32)) for one in images]
+        return np.concatenate([answer["probability"][..., 0] for answer in answers])
+
+    return {IMAGES: single_images}
 
 
 def check_operators(content: bytes) -> None:

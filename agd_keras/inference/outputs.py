@@ -12,6 +12,7 @@ from scipy import ndimage
 from agd_keras.data.case import CHANNELS
 from agd_keras.errors import InputError
 from agd_keras.evaluation import pictures
+from agd_keras.files import unique_number
 from agd_keras.inference.uncertainty import UncertaintyMaps
 
 MAPS = ("probability", "entropy", "mutual_information")
@@ -70,7 +71,8 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     >>> path.read_text()
     'done'
     """
-    temporary = [path.with_name(f".tmp-{os.getpid()}-{path.name}") for path in paths]
+    number = unique_number()
+    temporary = [path.with_name(f".tmp-{number}-{path.name}") for path in paths]
     try:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
 from agd_keras.evaluation import calibration
 from agd_keras.evaluation.evaluate import Predict, by_patient, check_probability, read_patient
-from agd_keras.files import write_text
+from agd_keras.files import unique_number, write_text
 from agd_keras.inference.artefacts import find_version
 
 MEMBER = "calibration.json"
@@ -133,7 +133,7 @@ def write_calibration(model: str | Path, fitted: Calibration) -> Path:
         place = _beside(model)
         place.parent.mkdir(exist_ok=True)
         return write_text(place, text)
-    temporary = model.with_name(f"{model.name}.tmp-{os.getpid()}")
+    temporary = model.with_name(f"{model.name}.tmp-{unique_number()}")
     try:
         with zipfile.ZipFile(model) as old, zipfile.ZipFile(temporary, "w") as new:
             for entry in old.infolist():

@@ -97,7 +97,9 @@ def agd_autoencoder(
         x = layers.SpatialDropout2D(dropout, name="dropout")(x)
 
     for level, channels in reversed(list(enumerate(filters, start=1))):
-        x = layers.UpSampling2D(2, interpolation="bilinear", name=f"up_{level}")(x)
+        # Resizing is float32 in any policy; to make its result half precision again, Keras clips
+        # it first, which the next layer does not.
+        x = layers.UpSampling2D(2, interpolation="bilinear", dtype="float32", name=f"up_{level}")(x)
         if level in carried:
             skip = carried[level]
             if attention and level in attention_at:

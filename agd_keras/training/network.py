@@ -7,7 +7,12 @@ from agd_keras.config import ModelConfig, TrainingConfig
 from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.metrics import Dice
 from agd_keras.models import agd_autoencoder
-from agd_keras.training.strategy import Devices, over_replicas, synchronize
+from agd_keras.training.strategy import (
+    Devices,
+    fuse_normalization,
+    over_replicas,
+    synchronize,
+)
 
 
 def build_model(model: ModelConfig, image_size: int, precision: str = "float32") -> keras.Model:
@@ -45,6 +50,8 @@ def compile_model(
     replicated = devices.replicas > 1 and keras.backend.backend() == "tensorflow"
     if replicated:
         synchronize(model)
+    else:
+        fuse_normalization(model)
     rate: float | keras.optimizers.schedules.LearningRateSchedule = options.learning_rate
     if options.schedule == "cosine":
         warmup = min(round(options.warmup_epochs * steps), options.epochs * steps - 1)

@@ -207,6 +207,46 @@ def synchronize(model: keras.Model) -> None:
             layer.synchronized = True
 
 
+def fuse_normalization(model: keras.Model) -> None:
+    """Makes batch normalisation one kernel forth and one back, where the backend has such.
+
+    Keras makes it of single operations, which take a fifth of a training step on a CPU. Losses and
+    statistics stay the same but for rounding. The model is changed as it lies in memory only: what
+    is saved of it and loaded again is as Keras has it.
+
+    Args:
+        model: A model whose batch normalisation is over the last axis of images, trained on one
+            device: the kernel knows nothing of others.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    def fused(layer: Any, inputs: Any, training: bool) -> Any:
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.convert_to_tensor(layer.gamma),
+            offset=tf.convert_to_tensor(layer.beta),
+            mean=[] if training else tf.convert_to_tensor(layer.moving_mean),
+            variance=[] if training else tf.convert_to_tensor(layer.moving_variance),
+            epsilon=layer.epsilon,
+            is_training=training,
+        )
+        if training:
+            # The kernel divides by one less than the number of values, Keras by the number.
+            count = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
+            moving = (layer.moving_mean, mean), (layer.moving_variance, variance * (1 - 1 / count))
+            for variable, value in moving:
+                variable.assign(variable * layer.momentum + value * (1 - layer.momentum))
+        return outputs
+
+    for layer in model._flatten_layers():  # those inside of blocks too
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.call = lambda inputs, training=False, mask=None, layer=layer: fused(
+                layer, inputs, bool(training)
+            )
+
+
 def over_replicas(optimizer: type[keras.Optimizer], replicas: int) -> type[keras.Optimizer]:
     """Makes an optimiser clip the gradient of the whole batch, not the part of each replica.
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from agd_keras.data.preprocess import (
@@ -22,7 +23,7 @@ STACKS = arrays(
 
 def _normalize(images: np.ndarray) -> np.ndarray:
     """The definition in double precision, pixel by pixel."""
-    result = np.zeros(images.shape)
+    result = np.full(images.shape, -5.0)
     for channel in range(images.shape[-1]):
         values = images[..., channel].astype(float).ravel()
         tissue = [v for v in values if v > values.mean()]
@@ -53,6 +54,37 @@ def test_normalisation_is_its_definition(images):
     np.testing.assert_allclose(normalized, _normalize(images), atol=1e-4)
 
 
+LEVELS = st.lists(st.integers(0, 255), min_size=1, max_size=4, unique=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LEVELS, st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 4))
+def test_grey_levels_are_looked_up_to_the_same_numbers(levels, seed, side, channels):
+    """Few levels too: with one or two of them the tissue has no spread."""
+    random = np.random.default_rng(seed)
+    images = random.choice(np.array(levels, np.uint8), (3, side, side + 1, channels))
+    images[..., 0] = random.integers(0, 256, images.shape[:3])
+    exact = images.astype(np.float32)
+    np.testing.assert_allclose(normalize_patient(images), normalize_patient(exact), atol=1e-6)
+    prepared = prepare_patient(images, 16)
+    np.testing.assert_allclose(prepared, prepare_patient(exact, 16), atol=2e-6)
+    turned = images.transpose(0, 2, 1, 3)  # lies in memory in another order
+    expected = normalize_patient(images).transpose(0, 2, 1, 3)
+    np.testing.assert_array_equal(normalize_patient(turned), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_one_and_two_grey_levels(dtype):
+    images = np.full((2, 3, 3, 3), 9, dtype)
+    images[0, 0, 0, 1] = 7  # one dark pixel
+    images[1, 2, 2, 2] = 200  # one bright pixel
+    expected = np.full(images.shape, -5)
+    expected[..., 1] = 0
+    expected[0, 0, 0, 1] = -5
+    expected[1, 2, 2, 2] = 0
+    np.testing.assert_array_equal(normalize_patient(images), expected)
+
+
 @settings(max_examples=40, deadline=None)
 @given(STACKS, st.sampled_from([0.25, 0.5, 2.0, 4.0]))
 def test_normalisation_does_not_know_the_scale(images, factor):
@@ -71,7 +103,7 @@ def test_tissue_has_mean_0_and_deviation_1_and_channels_are_apart():
     assert (normalized[:, :8] == -5).all()
     images[..., 1] = 17
     np.testing.assert_array_equal(normalize_patient(images)[..., [0, 2]], normalized[..., [0, 2]])
-    assert not normalize_patient(images)[..., 1].any()
+    assert (normalize_patient(images)[..., 1] == -5).all()
 
 
 def test_normalised_by_patient_not_by_slice():
@@ -103,6 +135,20 @@ def test_shrinking_averages_with_a_triangle():
     weights = np.clip(1 - abs(np.arange(16) - centers) / 2, 0, None)
     expected = (weights / weights.sum(1, keepdims=True))[:, 6]
     np.testing.assert_allclose(resized[..., 0], np.tile(expected, (8, 1)), atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(*[st.integers(1, 70)] * 4, st.integers(0, 99))
+def test_resizing_is_pillows(height, width, new_height, new_width, seed):
+    plane = np.random.default_rng(seed).random((height, width), np.float32)
+    size = (new_width, new_height)
+    expected = np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
+    found = resize_probability(plane, (new_height, new_width))
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    image = resize_image(plane[..., None] * 10 - 5, new_height)[..., 0]
+    size = (new_height, new_height)
+    expected = Image.fromarray(plane * 10 - 5).resize(size, Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(image, np.asarray(expected), atol=5e-6)
 
 
 @settings(max_examples=40, deadline=None)

@@ -47,9 +47,18 @@ def test_scale_does_not_matter(images, scale):
     np.testing.assert_allclose(normalized(scaled), normalized(images), atol=1e-4)
 
 
+@settings(max_examples=200, deadline=None)
+@given(*[st.integers(1, 12)] * 2, st.integers(1, 255), st.integers(1, 255), st.integers(0, 99))
+def test_one_and_two_grey_levels(height, width, low, high, seed):
+    """Whose tissue has no spread but what rounding makes."""
+    bright = np.random.default_rng(seed).random((1, height, width, 3)) < seed / 99
+    stack = np.where(bright, high, low).astype(np.uint8)
+    np.testing.assert_array_equal(normalized(stack), normalize_patient(stack))
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 77.7, 1e6])
-def test_a_constant_is_zero(value):
-    assert not normalized(np.full((2, 19, 23, 3), value, np.float32)).any()
+def test_a_constant_is_air(value):
+    assert (normalized(np.full((2, 19, 23, 3), value, np.float32)) == -5).all()
 
 
 @settings(max_examples=40, deadline=None)

@@ -13,6 +13,7 @@ from agd_keras.data.preprocess import normalize_patient, resize_image, resize_pr
 from agd_keras.errors import InputError
 from agd_keras.export import saved_model as module
 from agd_keras.export.bundle import WARMUP
+from agd_keras.export.parity import read_parity
 from agd_keras.export.saved_model import export_saved_model
 from agd_keras.inference.predictor import Predictor, load_predictor
 
@@ -87,9 +88,9 @@ def test_protocol_of_the_server(graph):
 
 def test_layout_of_the_served_folder(saved_model):
     names = {path.name for path in saved_model.iterdir()}
-    assert names == {"1", "MODEL_CARD.md", "parity.json", "batching.txt"}
+    assert names == {"1", "batching.txt"}
     inside = {path.name for path in (saved_model / "1").iterdir()}
-    assert {"saved_model.pb", "variables", "assets.extra"} <= inside
+    assert {"saved_model.pb", "variables", "assets.extra", "MODEL_CARD.md", "parity.json"} <= inside
     assert [path.name for path in saved_model.parent.iterdir()] == ["agd"]  # nothing temporary
 
 
@@ -284,7 +285,7 @@ def test_c_api_answers_without_python_tensorflow(
 
 
 def test_parity_file(saved_model):
-    parity = json.loads((saved_model / "parity.json").read_text())
+    parity = read_parity(saved_model)
     assert parity["artefact"] == "agd/1"
     assert parity["difference"].keys() == {"mask", "edge"}
     assert max(one["max"] for one in parity["difference"].values()) < 1e-5
@@ -324,9 +325,14 @@ def test_versions_follow_one_another(model_file, small_phantom, tmp_path, monkey
     assert export() == out / "1"
     assert export(version=7) == out / "7"
     assert export() == out / "8"
+    served = read_parity(out)
+    assert export(version=5) == out / "5"
+    assert read_parity(out) == served and served["artefact"] == "agd/8"
+    assert read_parity(out / "5")["artefact"] == "agd/5"
+    assert "agd/8" in (out / "8" / "MODEL_CARD.md").read_text()
     with pytest.raises(InputError, match="version 7 is there already"):
         export(version=7)
-    with pytest.raises(InputError, match="--version 0"):
+    with pytest.raises(InputError, match="--model-version 0"):
         export(version=0)
     (out / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"holds notes\.txt"):

@@ -3,15 +3,21 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from agd_keras.data.formats import read_image, read_mask
 from agd_keras.data.slices import find_slices
 from agd_keras.errors import InputError
+from agd_keras.export import tflite
 from agd_keras.export.graph import segment
+from agd_keras.export.parity import read_parity
+from agd_keras.export.samples import read_prepared
 from agd_keras.export.tflite import check_operators, convert, export_tflite
 from agd_keras.inference.predictor import Predictor, load_predictor
+from agd_keras.models import agd_autoencoder
 
 QUANTIZED = ("float32", "float16", "int8")
 
@@ -75,6 +81,20 @@ def test_round_trip_in_a_fresh_process(files, model, images, run_script, tmp_pat
     assert run_script(FRESH, tmp_path / "cases.npz", *arguments).strip() == "same"
 
 
+@pytest.mark.parametrize("quantize", ["float32", "float16"])
+def test_channels_without_spread(files, model, images, quantize):
+    """Nothing at all, as FLAIR in some slices of LGG; one grey level; two of them."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    serve = Interpreter(str(files[quantize])).get_signature_runner("serving_default")
+    for levels in ((0, 0), (77.7, 77.7), (3, 40)):
+        image = images[:1].astype(np.float32)
+        image[..., 1] = np.where(image[..., 0] > 90, *levels)
+        found = serve(image=image)["probability"]
+        expected = segment(model, 32, tf.constant(image))["probability"]
+        np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
 def test_sizes_and_dice_follow_the_numbers(files):
     parity = {
         name: json.loads((file.parent / "parity.json").read_text()) for name, file in files.items()
@@ -85,6 +105,42 @@ def test_sizes_and_dice_follow_the_numbers(files):
         assert one["quantize"] == name
         assert one["bytes"] == files[name].stat().st_size
         assert one["dice"]["keras"] - one["dice"]["artefact"] <= 0.05
+        assert ("serving_default" in one["dice"]) == (name != "int8")
+
+
+def test_dice_of_single_images_is_that_of_the_graph(files, model, small_phantom):
+    """Over all pixels, each image normalised by itself."""
+    counts = np.zeros(2)
+    for one in find_slices(small_phantom):
+        found = segment(model, 32, tf.constant(read_image(one.image)[None]))["mask"].numpy() == 1
+        truth = read_mask(one.mask)[None, ..., None]
+        counts += 2 * (found & truth).sum(), found.sum() + truth.sum()
+    parity = read_parity(files["float32"])
+    assert parity["dice"]["serving_default"] == pytest.approx(counts[0] / counts[1], abs=1e-3)
+    assert parity["dice"]["serving_default"] != parity["dice"]["artefact"]
+
+
+@pytest.mark.slow
+def test_int8_keeps_the_dice_of_a_trained_network(small_phantom, tmp_path, monkeypatch):
+    keras.utils.set_random_seed(0)
+    options = {"skips": (1, 2), "attention_at": (2,), "activation": "relu", "edge": False}
+    model = agd_autoencoder((32, 32, 3), filters=(8, 16), **options)
+    patients = list(read_prepared(find_slices(small_phantom), 32))
+    inputs = np.concatenate([prepared for _, prepared, _ in patients])
+    masks = np.concatenate([truth for *_, truth in patients])[..., None]
+    model.compile(keras.optimizers.Adam(0.01), {"mask": "binary_crossentropy"})
+    model.fit(inputs, {"mask": masks.astype(np.float32)}, batch_size=9, epochs=40, verbose=0)
+    model.save(tmp_path / "model.keras")
+    file = export_tflite(tmp_path / "model.keras", tmp_path / "phone", "int8", small_phantom)
+    dice = read_parity(file)["dice"]
+    assert dice["keras"] > 0.6 and dice["artefact"] >= dice["keras"] - 0.005
+
+    # Ranges of values that never occur: the integers saturate, and the rule says so.
+    nothing = [{"image": np.zeros((1, 32, 32, 3), np.float32)}]
+    monkeypatch.setattr(tflite, "_calibration", lambda *_: nothing)
+    with pytest.raises(InputError, match=r"\(int8\): .*dice of artefact falls from 0\.[6-9]"):
+        export_tflite(tmp_path / "model.keras", tmp_path / "bad", "int8", small_phantom)
+    assert not (tmp_path / "bad").exists()
 
 
 def test_int8_computes_in_integers(files):

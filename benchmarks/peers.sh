@@ -1,0 +1,18 @@
+#!/bin/sh
+# The comparison with other networks, in an environment of its own that also has PyTorch, MONAI and
+# segmentation-models-pytorch. Usage: benchmarks/peers.sh [OPTIONS OF peers.py]
+set -eu
+cd "$(dirname "$0")/.."
+environment=.venvs/peers
+packages="torch==2.13.0 monai==1.6.1 segmentation-models-pytorch==0.6.0"
+
+if [ "$(cat "$environment/packages" 2>/dev/null)" != "$packages" ]; then
+    "${PYTHON:-python3}" -m venv --clear "$environment"
+    # From PyPI on Linux, torch brings its CUDA libraries: PIP_EXTRA_INDEX_URL may name the index of
+    # PyTorch's CPU builds.
+    # shellcheck disable=SC2086
+    "$environment/bin/python" -m pip install --quiet --constraint requirements.txt \
+        --editable . $packages
+    echo "$packages" >"$environment/packages"
+fi
+exec "$environment/bin/python" benchmarks/peers.py "$@"
