@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow test-backends lint setup benchmark weights clean
+.PHONY: train test test-slow test-backends notebooks docs lint setup benchmark peers weights clean
 
 train: setup
 	$(BIN)/agd-train --out runs/phantom --overwrite
@@ -22,8 +22,19 @@ lint: setup
 test-backends:
 	bash tests/backends/run.sh
 
+notebooks: setup
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=900 notebooks
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 benchmark: setup
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/inference.py --model agd_small
+	$(BIN)/python benchmarks/training_speed.py
+
+peers:
+	sh benchmarks/peers.sh --data data/kaggle_3m --out runs/peers
 
 # The networks that ship, from data/kaggle_3m: hours on two cores, each step goes on where it stopped.
 weights: weights-agd_tiny weights-agd_small

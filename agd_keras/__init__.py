@@ -24,6 +24,7 @@ _NAMES = {
     "EdgeAttention": "layers",
     "agd_autoencoder": "models",
     "attention_model": "models",
+    "explain_model": "models",
     "inference_model": "models",
     "evaluate": "evaluation.evaluate",
     "fit_fold": "training.fit_fold",

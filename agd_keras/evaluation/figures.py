@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation import calibration
+from agd_keras.evaluation.colors import ACCENT, DOTS, SERIES, SHARES
 
-# Of the colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), told apart with any vision.
-ACCENT, DOTS = "#0072B2", "#E69F00"
 BEST = {"val_dice": np.nanargmax, "val_bce": np.nanargmin}  # each may pick the epoch that is kept
 SCORES = ("dice", "iou", "precision", "recall", "accuracy", "specificity")
 
@@ -70,7 +70,7 @@ def confusion_matrix(metrics: dict[str, Any]) -> Figure:
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(5.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    drawn = axes.imshow(share, cmap="cividis", vmin=0, vmax=100)
+    drawn = axes.imshow(share, cmap=SHARES, vmin=0, vmax=100)
     for (row, column), count in np.ndenumerate(matrix):
         percent = share[row, column]
         text = f"{count:,}\n{percent:.2f} %"
@@ -116,6 +116,7 @@ def reliability_diagram(metrics: dict[str, Any]) -> Figure:
     histogram.set_box_aspect(0.3)
     if any(sums["pixels"]):
         histogram.set_yscale("log")
+        histogram.yaxis.set_minor_formatter(NullFormatter())  # in so low a panel they overlap
     return figure
 
 
@@ -196,17 +197,20 @@ def summary_figures(metrics: dict[str, Any]) -> dict[str, Figure]:
     }
 
 
-def save_figures(drawn: Mapping[str, Figure], folder: str | Path) -> None:
-    """Saves figures as PNG files.
+def save_figures(drawn: Mapping[str, Figure | bytes], folder: str | Path) -> None:
+    """Saves figures as PNG files, and films as GIF files.
 
     Args:
-        drawn: Figures by the name of their file.
+        drawn: Figures, or what `scroll` returned, by the name of their file.
         folder: Where they go; made if it does not exist.
     """
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=150)
+        if isinstance(figure, bytes):
+            (folder / f"{name}.gif").write_bytes(figure)
+        else:
+            figure.savefig(folder / f"{name}.png", dpi=150)
 
 
 def read_history(path: str | Path) -> dict[str, list[float]]:
@@ -267,7 +271,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         bases = list(dict.fromkeys(name.removeprefix("val_") for name in names))
         for name in names:
             solid = name.startswith("val_") or label == "learning rate"
-            color = f"C{bases.index(name.removeprefix('val_'))}"
+            color = SERIES[bases.index(name.removeprefix("val_")) % len(SERIES)]
             axes.plot(epochs, history[name], color, ls="-" if solid else "--", label=name)
             pick = BEST.get(name)
             if pick and np.isfinite(history[name]).any():

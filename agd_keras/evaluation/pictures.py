@@ -5,21 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from agd_keras.data.formats import FLAIR
 from agd_keras.data.slices import Slice
+from agd_keras.evaluation.colors import OVERLAY, PREDICTION, TRUTH
 from agd_keras.evaluation.evaluate import (
     Predict,
     by_patient,
     check_probability,
     read_patient,
 )
+from agd_keras.evaluation.montage import draw_outline, show_slice
+from agd_keras.evaluation.scroll import scroll
 
-# Colours of Okabe and Ito (https://jfly.uni-koeln.de/color/): told apart with any colour vision.
-TRUTH, PREDICTION = "#56B4E9", "#E69F00"
 RANKS = ("best", "median", "worst")
 
 
@@ -34,6 +34,7 @@ class Case:
         prediction: Boolean array of the same shape.
         maps: Maps to lay over the slice, as `maps` takes them.
         rank: Which of `RANKS` its patient is, if any.
+        film: All slices of its patient that were scored, as `scroll` shows them.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Case:
     prediction: np.ndarray
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     rank: str | None = None
+    film: bytes = b""
 
 
 def pick_cases(
@@ -83,28 +85,16 @@ def pick_cases(
         images, truth = read_patient(whole[patient])
         probability = check_probability(predict(images), truth.shape)
         prediction = probability >= metrics["threshold"]
-        i = max(map(whole[patient].index, scored[patient]), key=lambda place: truth[place].sum())
+        places = [whole[patient].index(one) for one in scored[patient]]
+        i = max(places, key=lambda place: truth[place].sum())
         number = whole[patient][i].index
         title = (
             f"{rank.capitalize()}: Dice {entries[patient]['dice']:.3f}\n{patient}, slice {number}"
         )
         named = explain(images, i) if explain else {}
-        cases[patient] = Case(title, images[i], truth[i], prediction[i], named, rank)
+        film = scroll(images[places], truth[places], prediction[places])
+        cases[patient] = Case(title, images[i], truth[i], prediction[i], named, rank, film)
     return list(cases.values())
-
-
-def _show(axes: Axes, image: np.ndarray) -> None:
-    flair = image[..., FLAIR]
-    white = max(float(np.percentile(flair, 99.5)), 1.0)  # skull and vessels would leave it dark
-    axes.imshow(flair, cmap="gray", vmin=0, vmax=white, interpolation="nearest")
-    axes.set_axis_off()
-
-
-def _outline(axes: Axes, mask: np.ndarray, color: str, style: str = "solid") -> None:
-    if mask.any():  # the frame of background closes the outline of a mask that meets the border
-        frame = np.pad(mask.astype(float), 1)
-        grid = (np.arange(size) - 1 for size in frame.shape[::-1])
-        axes.contour(*grid, frame, levels=[0.5], colors=[color], linewidths=1.3, linestyles=style)
 
 
 def cases(chosen: Sequence[Case]) -> Figure:
@@ -125,11 +115,11 @@ def cases(chosen: Sequence[Case]) -> Figure:
     figure = Figure(figsize=(3.2 * len(chosen), 7.0), layout="constrained")
     grid = figure.subplots(2, len(chosen), squeeze=False)
     for case, (plain, outlined) in zip(chosen, grid.T, strict=True):
-        _show(plain, case.image)
+        show_slice(plain, case.image[..., FLAIR])
         plain.set_title(case.title, fontsize=9)
-        _show(outlined, case.image)
-        _outline(outlined, case.truth, TRUTH)
-        _outline(outlined, case.prediction, PREDICTION, "dashed")
+        show_slice(outlined, case.image[..., FLAIR])
+        draw_outline(outlined, case.truth, TRUTH)
+        draw_outline(outlined, case.prediction, PREDICTION, "dashed")
     figure.legend(
         handles=[
             Line2D([], [], color=TRUTH, label="truth"),
@@ -142,13 +132,20 @@ def cases(chosen: Sequence[Case]) -> Figure:
     return figure
 
 
-def maps(image: np.ndarray, named: Mapping[str, np.ndarray]) -> Figure:
-    """Lays maps over the FLAIR slice: tumour and edge probability, attention of the gates.
+def maps(
+    image: np.ndarray,
+    named: Mapping[str, np.ndarray],
+    label: str = "probability or attention (0 to 1)",
+    aspect: float = 1.0,
+) -> Figure:
+    """Lays maps over the FLAIR slice: probability of tumour and edge, attention, uncertainty.
 
     Args:
-        image: Uint8 array of shape `(height, width, 3)`.
+        image: Array of shape `(height, width, 3)`.
         named: For each panel its title and a float array, values 0 to 1, of any height and width:
             it is stretched over the slice.
+        label: What the values are, and their unit, for the colour bar.
+        aspect: Height of a pixel over its width.
 
     Returns:
         The figure, with one colour bar from 0 to 1.
@@ -160,23 +157,25 @@ def maps(image: np.ndarray, named: Mapping[str, np.ndarray]) -> Figure:
     ['FLAIR', 'edge']
     """
     height, width = image.shape[:2]
-    figure = Figure(figsize=(2.6 * (len(named) + 1) + 0.6, 3.0), layout="constrained")
+    figure = Figure(figsize=(2.2 * (len(named) + 1) + 0.6, 2.7), layout="constrained")
     panels = figure.subplots(1, len(named) + 1, squeeze=False)[0]
     for axes, title in zip(panels, ("FLAIR", *named), strict=True):
-        _show(axes, image)
+        show_slice(axes, image[..., FLAIR], aspect=aspect)
         axes.set_title(title, fontsize=9)
     for axes, values in zip(panels[1:], named.values(), strict=True):
         drawn = axes.imshow(
             values,
-            cmap="inferno",
+            cmap=OVERLAY,
             vmin=0,
             vmax=1,
             alpha=0.6,
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
             interpolation="nearest",
+            aspect=aspect,
         )
     if named:
-        bar = figure.colorbar(drawn, ax=list(panels), shrink=0.8, label="value of the map (0 to 1)")
+        bar = figure.colorbar(drawn, ax=list(panels), shrink=0.8)
+        bar.set_label(label, fontsize=8)
         if bar.solids is not None:
             bar.solids.set_alpha(1)
     return figure

@@ -124,9 +124,11 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def _png(figure: "Figure | Path") -> str:
+def _base64(figure: "Figure | Path | bytes") -> str:
     buffer = io.BytesIO()
-    if isinstance(figure, Path):
+    if isinstance(figure, bytes):
+        buffer.write(figure)
+    elif isinstance(figure, Path):
         buffer.write(figure.read_bytes())
     else:
         figure.savefig(buffer, format="png", dpi=100)
@@ -136,7 +138,7 @@ def _png(figure: "Figure | Path") -> str:
 def write_report(
     folder: str | Path,
     metrics: Mapping[str, Any],
-    figures: "Mapping[str, Figure | Path]",
+    figures: "Mapping[str, Figure | Path | bytes]",
     title: str = "Evaluation",
     parts: Sequence[str] = (),
 ) -> Path:
@@ -145,8 +147,8 @@ def write_report(
     Args:
         folder: Where the report goes; made if it does not exist.
         metrics: What `evaluate` returned.
-        figures: Figures, or PNG files, in the order of the report, by a name that stands in for
-            the picture.
+        figures: Figures, PNG files, or films as `scroll` returns them, in the order of the report,
+            by a name that stands in for the picture; that of a film is `scroll_` and a rank.
         title: Heading.
         parts: Folders beside the report that hold the reports of the folds.
 
@@ -166,7 +168,7 @@ def write_report(
         rows=rows(metrics),
         columns=COLUMNS,
         anchors=[own_row(metrics), empty, *ANCHORS],
-        images={name: _png(figure) for name, figure in figures.items()},
+        images={name: _base64(figure) for name, figure in figures.items()},
         subject_keys=SUBJECT_KEYS,
         subjects=subjects,
     )

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from agd_keras.data.datasets import find_data
 from agd_keras.data.slices import Slice, check_slices, data_fingerprint, problems_error
 from agd_keras.errors import InputError
@@ -23,12 +25,14 @@ FIGURES = (
     *("filtering_curves", "risk_coverage"),
     *(f"maps_{rank}" for rank in pictures.RANKS),
 )
+FILMS = pictures.RANKS[1:]
 RESULTS = (
     "metrics.json",
     SUMS,
     UNCERTAINTY,
     "report.html",
     *(f"figures/{name}.png" for name in FIGURES),
+    *(f"figures/scroll_{rank}.gif" for rank in FILMS),
 )
 
 
@@ -100,9 +104,12 @@ def assess(
     write_metrics(metrics, folder / "metrics.json")
 
     chosen = pictures.pick_cases(predict, slices, metrics, among, predictor.explain)
-    drawn = {"cases": pictures.cases(chosen)} if chosen else {}  # none of healthy controls
+    drawn: dict[str, Figure | bytes] = {}
+    if chosen:  # none of healthy controls
+        drawn["cases"] = pictures.cases(chosen)
     drawn |= figures.summary_figures(metrics)
     drawn |= {f"maps_{case.rank}": pictures.maps(case.image, case.maps) for case in chosen}
+    drawn |= {f"scroll_{case.rank}": case.film for case in chosen if case.rank in FILMS}
     if uncertain:
         done.clear()
         found = evaluate_uncertainty(uncertain.predict, slices, threshold, on_patient)

@@ -152,4 +152,4 @@ def write_maps(maps: UncertaintyMaps, images: np.ndarray, arrays: Path, picture:
     shown = {"probability": values["probability"][place]}
     for name in MAPS[1:]:
         shown[f"{name.replace('_', ' ')} (bits)"] = values[name][place] / np.log(2)
-    pictures.maps(images[place], shown).savefig(picture, dpi=150)
+    pictures.maps(images[place], shown, label="probability, or bits").savefig(picture, dpi=150)

@@ -1,5 +1,7 @@
 """Charts and pictures: what they draw is what the metrics say."""
 
+import io
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -129,6 +131,27 @@ def test_cases_are_best_and_worst_at_their_largest_slice(dataset, metrics, shift
     np.testing.assert_array_equal(chosen[0].image, np.asarray(Image.open(source.image)))
     np.testing.assert_array_equal(chosen[0].truth, np.asarray(Image.open(source.mask)) > 0)
     np.testing.assert_array_equal(chosen[0].prediction, np.roll(chosen[0].truth, 2, axis=1))
+    for case, patient in zip(chosen, "ab", strict=True):
+        film = Image.open(io.BytesIO(case.film))
+        assert film.n_frames == sum(item.patient == patient for item in dataset)
+
+
+def test_a_film_has_the_slices_that_were_scored(dataset, shifted):
+    scored = [item for item in dataset if item.patient == "a" and item.index > 5]
+    metrics = evaluate(shifted, scored, among=dataset)
+    [case] = pictures.pick_cases(shifted, scored, metrics, among=dataset)
+    assert Image.open(io.BytesIO(case.film)).n_frames == len(scored)
+
+
+def test_saved_figures_and_films(dataset, metrics, shifted, tmp_path):
+    chosen = pictures.pick_cases(shifted, dataset, metrics)
+    drawn = {"cases": pictures.cases(chosen), "scroll_best": chosen[0].film}
+    figures.save_figures(drawn, tmp_path / "figures")
+    found = {path.name: Image.open(path) for path in (tmp_path / "figures").iterdir()}
+    assert {name: one.format for name, one in found.items()} == {
+        "cases.png": "PNG",
+        "scroll_best.gif": "GIF",
+    }
 
 
 def test_no_patient_with_tumour_makes_no_case(dataset, shifted):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from agd_keras.models import agd_autoencoder, attention_model, inference_model
+from agd_keras.models.views import explain_model
 
 SMALL = {"image_shape": (32, 32, 3), "filters": (4, 6, 8)}
 IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
@@ -49,3 +50,15 @@ def test_attention_decides_what_passes_the_skip():
 def test_attention_model_without_gate():
     with pytest.raises(ValueError, match="no attention gate.*'plain'"):
         attention_model(agd_autoencoder(attention=False, name="plain", **SMALL))
+
+
+@pytest.mark.parametrize("parts", [{}, {"edge": False}, {"attention": False, "edge": False}])
+def test_explain_model_has_all_there_is(parts):
+    model = agd_autoencoder(**SMALL, **parts)
+    shown = explain_model(model)(IMAGES)
+    expected = dict(model(IMAGES))
+    if parts.get("attention", True):
+        expected |= attention_model(model)(IMAGES)
+    assert set(shown) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(shown[name], values)

@@ -1,0 +1,59 @@
+"""The weights that come with the package, and what a damaged or missing one says."""
+
+import hashlib
+import shutil
+
+import pytest
+
+from agd_keras import weights
+from agd_keras.config import load_config, make_config
+from agd_keras.errors import InputError
+from agd_keras.inference.predictor import load_model, load_predictor
+from agd_keras.weights import find_model, shipped
+
+
+@pytest.mark.parametrize("preset", shipped())
+def test_shipped_network_is_the_preset_of_this_version(preset):
+    folder = find_model(preset)
+    config = make_config(load_config(folder / "config.yaml"))
+    trained = config.model_dump(exclude={"data": {"path", "folds", "portions"}})
+    expected = make_config({"preset": preset})
+    assert config.model == expected.model
+    assert trained["data"]["image_size"] == expected.data.image_size
+    model = load_model(preset)
+    assert model.input_shape == (None, expected.data.image_size, expected.data.image_size, 3)
+    assert model.count_params() <= 2_000_000
+    assert (folder / weights.MODEL).stat().st_size <= 8_000_000
+    assert load_predictor(preset).calibration.fitted_on["patients"]
+
+
+def test_a_path_stays_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "agd_small").mkdir()
+    assert find_model("./agd_small").resolve() == tmp_path / "agd_small"
+    assert find_model("agd_small").parent == weights.FOLDER
+
+
+def test_preset_without_weights():
+    with pytest.raises(InputError, match=r"agd_paper: expected a preset .*agd_small.*or a path"):
+        load_predictor("agd_paper")
+
+
+def test_damaged_weights_are_refused(tmp_path, monkeypatch):
+    shutil.copytree(weights.FOLDER / "agd_tiny", tmp_path / "agd_tiny")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    model = tmp_path / "agd_tiny" / weights.MODEL
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged, expected SHA-256 .*install the package again"):
+        find_model("agd_tiny")
+
+
+def test_checksum_is_that_of_the_file():
+    for preset in shipped():
+        line = (weights.FOLDER / preset / weights.CHECKSUM).read_text().split()
+        assert line == [
+            hashlib.sha256((weights.FOLDER / preset / line[1]).read_bytes()).hexdigest(),
+            line[1],
+        ]
