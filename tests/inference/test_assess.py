@@ -70,6 +70,10 @@ def test_files_hold_what_is_returned(small_phantom, tmp_path):
         uncertainty="tta",
     )
     assert files(out) == set(module.RESULTS)
+    with Image.open(out / "figures" / "scroll_worst.gif") as film:
+        worst = min(metrics["subjects"], key=lambda patient: metrics["subjects"][patient]["dice"])
+        assert film.n_frames == metrics["subjects"][worst]["slices"]
+    assert (out / "report.html").read_text().count("data:image/gif;base64,") == 2
     assert calls == [(done, 6) for done in range(1, 7)] * 2  # scores, then uncertainty
     stored = json.loads((out / "metrics.json").read_text())
     assert stored["protocol"]["seed"] == 3
