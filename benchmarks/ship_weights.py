@@ -19,7 +19,9 @@ from agd_keras.files import new_folder, write_text
 from agd_keras.weights import CHECKSUM, FOLDER, MODEL
 
 LIMIT = 8_000_000  # bytes of a network that ships
+# Options that are not of the recipe: which patients, and on what machine.
 SPLIT = {"data.path", "data.folds", "data.portions", "data.validation_portions"}
+MACHINE = {"training.precision", "training.strategy"}
 
 
 def ship(run: Path, tested: Path, data: str) -> Path:
@@ -38,7 +40,7 @@ def ship(run: Path, tested: Path, data: str) -> Path:
     """
     whole = tested.parent if tested.name.startswith("fold-") else tested
     config, recipe = (make_config(load_config(one / "config.yaml")) for one in (run, whole))
-    other = set(differences(config, recipe)) - SPLIT
+    other = set(differences(config, recipe)) - SPLIT - MACHINE
     if other or config.data.folds:
         what = ", ".join(sorted(other)) or "data.folds other than 0"
         raise InputError(f"{run}: expected the recipe of {tested} on all, found {what}")

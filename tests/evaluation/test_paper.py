@@ -111,7 +111,7 @@ def test_one_test_is_read_from_the_first_fold(tests, tmp_path):
     (tmp_path / "fold-0").mkdir()
     write_metrics(metrics, tmp_path / "fold-0" / "metrics.json")
     assert read_one_test(tmp_path) == metrics
-    with pytest.raises(InputError, match="fold-0: expected a finished fold"):
+    with pytest.raises(InputError, match="fold-0/metrics.json: expected a file of a finished fold"):
         read_one_test(tmp_path / "none")
 
 

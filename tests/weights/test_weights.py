@@ -7,6 +7,7 @@ import pytest
 
 from agd_keras import weights
 from agd_keras.config import load_config, make_config
+from agd_keras.data.folds import load_folds
 from agd_keras.errors import InputError
 from agd_keras.inference.predictor import load_model, load_predictor
 from agd_keras.weights import find_model, shipped
@@ -16,15 +17,17 @@ from agd_keras.weights import find_model, shipped
 def test_shipped_network_is_the_preset_of_this_version(preset):
     folder = find_model(preset)
     config = make_config(load_config(folder / "config.yaml"))
-    trained = config.model_dump(exclude={"data": {"path", "folds", "portions"}})
     expected = make_config({"preset": preset})
     assert config.model == expected.model
-    assert trained["data"]["image_size"] == expected.data.image_size
+    assert config.data.image_size == expected.data.image_size
     model = load_model(preset)
     assert model.input_shape == (None, expected.data.image_size, expected.data.image_size, 3)
     assert model.count_params() <= 2_000_000
     assert (folder / weights.MODEL).stat().st_size <= 8_000_000
-    assert load_predictor(preset).calibration.fitted_on["patients"]
+    fitted_on = load_predictor(preset).calibration.fitted_on["fold-0"]
+    (fold,) = load_folds(folder / "folds.json")
+    assert fitted_on["patients"] == sorted(fold.validation)
+    assert (len(fold.train), len(fold.validation), fold.test) == (70, 5, ())
 
 
 def test_a_path_stays_a_path(tmp_path, monkeypatch):
