@@ -4,15 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 environment=.venvs/peers
-packages="torch==2.13.0 monai==1.6.1 segmentation-models-pytorch==0.6.0"
-
-if [ "$(cat "$environment/packages" 2>/dev/null)" != "$packages" ]; then
-    "${PYTHON:-python3}" -m venv --clear "$environment"
-    # From PyPI on Linux, torch brings its CUDA libraries: PIP_EXTRA_INDEX_URL may name the index of
-    # PyTorch's CPU builds.
-    # shellcheck disable=SC2086
-    "$environment/bin/python" -m pip install --quiet --constraint requirements.txt \
-        --editable . $packages
-    echo "$packages" >"$environment/packages"
-fi
+# From PyPI on Linux, torch brings its CUDA libraries: PIP_EXTRA_INDEX_URL may name the index of
+# PyTorch's CPU builds.
+sh tests/make_environment.sh "$environment" --constraint requirements.txt --editable . \
+    torch==2.13.0 monai==1.6.1 segmentation-models-pytorch==0.6.0
 exec "$environment/bin/python" benchmarks/peers.py "$@"

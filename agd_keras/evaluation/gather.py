@@ -23,10 +23,6 @@ from agd_keras.evaluation.subjects import add_entries, summarize
 from agd_keras.files import write_text
 
 RECORD = "fold.json"
-LICENSES = {
-    True: "none needed: the phantom is computed, of no patient",
-    False: "that of the images; CC BY-NC-SA 4.0 for LGG (kaggle_3m)",
-}
 
 
 def write_record(
@@ -203,7 +199,9 @@ def report_run(run: str | Path) -> dict[str, Any]:
         metrics,
         model=f"{config.preset}, {config.data.image_size}×{config.data.image_size} pixels",
         data=f"{config.data.path}: trained on {trained}.",
-        data_license=LICENSES[config.data.path == "phantom"],
+        data_license="none needed: computed, of no patient"
+        if config.data.path == "phantom"
+        else "that of the images; CC BY-NC-SA 4.0 for LGG (kaggle_3m)",
         parameters=record["parameters"],
     )
     return metrics

@@ -24,12 +24,10 @@ class Artefact:
     Args:
         input_shape: `(None, image_size, image_size, channels)`.
         predict_on_batch: Function of the network's input that returns its outputs by name.
-        layers: None that could be looked into.
     """
 
     input_shape: tuple[int | None, ...]
     predict_on_batch: Callable[[np.ndarray], Outputs]
-    layers: tuple = ()
 
 
 def is_artefact(path: str | Path) -> bool:

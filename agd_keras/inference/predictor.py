@@ -14,7 +14,7 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact
 from agd_keras.inference.temperature import Calibration, read_calibration
-from agd_keras.models import attention_model
+from agd_keras.models import explain_model
 from agd_keras.weights import find_model
 
 
@@ -94,9 +94,9 @@ class Predictor:
         """
         slice_ = prepare_patient(images, self.image_size)[place : place + 1]
         model = self.models[0]
-        outputs = dict(model.predict_on_batch(slice_))
-        if any(isinstance(layer, layers.AttentionGate) for layer in model.layers):
-            outputs |= attention_model(model).predict_on_batch(slice_)
+        if isinstance(model, keras.Model):  # into an exported one nobody can look
+            model = explain_model(model)
+        outputs = model.predict_on_batch(slice_)
         return {name: output[0, ..., 0] for name, output in outputs.items()}
 
 

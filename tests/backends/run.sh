@@ -4,14 +4,8 @@
 set -eu
 cd "$(dirname "$0")/../.."
 environment=.venvs/backends
-packages="keras==3.15.1 jax[cpu]==0.10.2 torch==2.13.0 numpy>=2 scipy scikit-learn pydantic pyyaml pytest hypothesis"
-
-if [ "$(cat "$environment/packages" 2>/dev/null)" != "$packages" ]; then
-    "${PYTHON:-python3}" -m venv --clear "$environment"
-    # shellcheck disable=SC2086
-    "$environment/bin/python" -m pip install --quiet $packages
-    echo "$packages" >"$environment/packages"
-fi
+sh tests/make_environment.sh "$environment" "keras==3.15.1" "jax[cpu]==0.10.2" "torch==2.13.0" \
+    "numpy>=2" scipy scikit-learn pydantic pyyaml pytest hypothesis
 
 # Neither the settings nor the fixtures of the main suite: they need TensorFlow.
 for backend in jax torch; do
