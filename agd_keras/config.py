@@ -56,6 +56,9 @@ class ModelConfig(_Section):
     skips: tuple[int, ...] = Field((1, 2, 3, 4), description="levels with a skip connection")
     attention: bool = Field(True, description="gate the skip connections")
     attention_at: tuple[int, ...] = Field((2, 3), description="levels whose skip is gated")
+    light_decoder: bool = Field(
+        False, description="decoder blocks of one convolution and fewer channels"
+    )
     edge: bool = Field(True, description="edge detector ahead of the encoder")
     edge_filters: int = Field(16, ge=1, description="channels of the edge detector")
     edge_gate: Literal["residual", "multiply", "concatenate"] = Field(

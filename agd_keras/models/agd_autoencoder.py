@@ -14,6 +14,7 @@ def agd_autoencoder(
     skips: tuple[int, ...] = (2,),
     attention: bool = True,
     attention_at: tuple[int, ...] = (2,),
+    light_decoder: bool = False,
     edge: bool = True,
     edge_filters: int = 16,
     edge_gate: str = "residual",
@@ -32,7 +33,7 @@ def agd_autoencoder(
     Args:
         image_shape: Height, width and channels of the input; height and width multiples of
             `stem_stride · 2 ** len(filters)`.
-        filters: Channels of the encoder blocks, first to last; the decoder mirrors them.
+        filters: Channels of the encoder blocks, first to last; the decoder mirrors them or is light.
         depth: Convolutions in each block.
         stem_stride: Stride of a convolution ahead of the first block, undone by the last layer.
             At 1 there is none. The layers at full resolution take most of the time and gain
@@ -40,6 +41,9 @@ def agd_autoencoder(
         skips: Levels with a skip connection.
         attention: Whether skip connections are gated; `False` is the ablation.
         attention_at: Levels whose skip connection is gated, a subset of `skips`.
+        light_decoder: Whether a decoder block is one convolution to as many channels as the next
+            finer level has. The mirror image, which upsamples more channels and then convolves
+            twice, takes two thirds of all multiply-adds.
         edge: Whether the edge detector is there; `False` is the ablation.
         edge_filters: Channels of the edge detector.
         edge_gate: How the edge weights the image, see `EdgeAttention`.
@@ -67,8 +71,14 @@ def agd_autoencoder(
     """
     _check(image_shape, filters, stem_stride, skips, attention_at if attention else ())
 
-    def block(channels: int, name: str) -> ConvBlock:
-        return ConvBlock(channels, depth, activation, l2, name=name)
+    def encode(level: int) -> ConvBlock:
+        return ConvBlock(filters[level - 1], depth, activation, l2, name=f"encoder_{level}")
+
+    def decode(level: int) -> ConvBlock:
+        name = f"decoder_{level}"
+        if light_decoder:
+            return ConvBlock(filters[max(level - 2, 0)], 1, activation, l2, name=name)
+        return ConvBlock(filters[level - 1], depth, activation, l2, name=name)
 
     image = keras.Input(image_shape, name="image")
     outputs = {}
@@ -87,8 +97,9 @@ def agd_autoencoder(
         )(x)
 
     carried = {}
-    for level, channels in enumerate(filters, start=1):
-        x = block(channels, f"encoder_{level}")(x)
+    levels = range(1, len(filters) + 1)
+    for level in levels:
+        x = encode(level)(x)
         if level in skips:
             carried[level] = x
         x = layers.MaxPooling2D(2, name=f"pool_{level}")(x)
@@ -96,7 +107,7 @@ def agd_autoencoder(
     if dropout:
         x = layers.SpatialDropout2D(dropout, name="dropout")(x)
 
-    for level, channels in reversed(list(enumerate(filters, start=1))):
+    for level in reversed(levels):
         # Resizing is float32 in any policy; to make its result half precision again, Keras clips
         # it first, which the next layer does not.
         x = layers.UpSampling2D(2, interpolation="bilinear", dtype="float32", name=f"up_{level}")(x)
@@ -105,7 +116,7 @@ def agd_autoencoder(
             if attention and level in attention_at:
                 skip, _ = AttentionGate(l2=l2, name=f"gate_{level}")([skip, bottleneck])
             x = layers.Concatenate(name=f"join_{level}")([x, skip])
-        x = block(channels, f"decoder_{level}")(x)
+        x = decode(level)(x)
 
     # Kernel and stride of equal size: a 1×1 convolution to each pixel of the original grid.
     x = layers.Conv2DTranspose(1, stem_stride, strides=stem_stride, name="head")(x)

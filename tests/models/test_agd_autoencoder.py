@@ -67,6 +67,26 @@ def test_paper_preset_counts_by_hand(count_macs):
     assert 20e9 < macs < 40e9  # the paper's descending filters are costly
 
 
+def test_light_decoder_counts_by_hand(count_macs):
+    model = agd_autoencoder(
+        (32, 32, 3),
+        (4, 6, 8),
+        depth=2,
+        light_decoder=True,
+        edge=False,
+        skips=(1, 2, 3),
+        attention=False,
+    )
+    convolutions = [
+        *((32, 3, 4), (32, 4, 4), (16, 4, 6), (16, 6, 6), (8, 6, 8), (8, 8, 8)),
+        # Level 3 hands on 6 channels, level 2 and 1 hand on 4: one convolution each.
+        *((8, 8 + 8, 6), (16, 6 + 6, 4), (32, 4 + 4, 4)),
+    ]
+    assert model.count_params() == sum(9 * i * o + 4 * o for _, i, o in convolutions) + 4 + 1
+    macs = sum(conv_macs(size, 3, i, o) for size, i, o in convolutions)
+    assert count_macs(model) == macs + conv_macs(32, 1, 4, 1)
+
+
 def test_mac_counter_agrees_with_tensorflow(count_macs):
     model = agd_autoencoder(skips=(1, 2), **SMALL)
     function = tf.function(model).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
