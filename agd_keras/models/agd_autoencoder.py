@@ -33,7 +33,7 @@ def agd_autoencoder(
     Args:
         image_shape: Height, width and channels of the input; height and width multiples of
             `stem_stride · 2 ** len(filters)`.
-        filters: Channels of the encoder blocks, first to last; the decoder mirrors them or is light.
+        filters: Channels of the encoder blocks, first to last, mirrored by the decoder.
         depth: Convolutions in each block.
         stem_stride: Stride of a convolution ahead of the first block, undone by the last layer.
             At 1 there is none. The layers at full resolution take most of the time and gain
