@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from agd_keras.data.preprocess import CLIP
+from agd_keras.evaluation.calibration import SURE
 from agd_keras.export.network import Network
 
 OVER_IMAGE, OVER_PATIENT = (-1, -2), (-1, -2, -4)
@@ -111,7 +112,7 @@ def _triangles(source: tf.Tensor, target: int | tf.Tensor) -> tf.Tensor:
 
 
 def scale_temperature(probability: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Divides the logits of probabilities, as `evaluation.calibration.scale_temperature` does.
+    """Scales the logits of probabilities, as `evaluation.calibration.scale_temperature` does.
 
     Args:
         probability: Float32 tensor of any shape, values 0 to 1.
@@ -122,13 +123,14 @@ def scale_temperature(probability: tf.Tensor, temperature: float) -> tf.Tensor:
 
     Example:
 
-    >>> scale_temperature(tf.constant([0.1, 0.5, 0.9]), 2.0).numpy().round(3).tolist()
-    [0.25, 0.5, 0.75]
+    >>> scale_temperature(tf.constant([0.1, 0.5, 0.9]), 2.0).numpy().astype(float).round(3).tolist()
+    [0.24, 0.5, 0.76]
     """
     # Both ends are kept at a distance of 1e-7 each, as 1 - 1e-7 itself is no float32.
     odds = (tf.maximum(share, 1e-7) for share in (probability, 1.0 - probability))
     logit = tf.subtract(*map(tf.math.log, odds))
-    scaled = tf.sigmoid(logit / temperature)
+    sure = tf.minimum(1.0, tf.square(logit / SURE)) if temperature > 1 else 0.0
+    scaled = tf.sigmoid(logit * (sure + (1.0 - sure) / temperature))
     below = float(np.nextafter(np.float32(0.5), np.float32(0)))
     return tf.where(probability < 0.5, tf.minimum(scaled, below), tf.maximum(scaled, 0.5))
 
@@ -150,7 +152,7 @@ def segment(
             `(patients, slices, height, width, 3)` with `OVER_PATIENT`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         axes: What each image is normalised over, see `normalize`.
-        temperature: What the logits of the probability are divided by, above 0.
+        temperature: What the logits of the probability are scaled by, above 0.
 
     Returns:
         `probability`, float32, and `mask`, uint8 0 or 1, of the shape of `images` with 1 channel.

@@ -52,7 +52,7 @@ def measure_parity(
         samples: The data; each patient is normalised as a whole for both networks.
         file: File or folder whose bytes are counted.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
-        temperature: What the logits of the probability are divided by, above 0.
+        temperature: What the logits of the probability are scaled by, above 0.
         served: Further ways to the probabilities, by name: functions of a patient's uint8 images,
             `(slices, height, width, 3)`, that return `(slices, height, width)`.
 

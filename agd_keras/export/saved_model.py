@@ -48,7 +48,7 @@ def make_signatures(
     Args:
         model: A float32 model made by `agd_autoencoder`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
-        temperature: What the logits of the probability are divided by, above 0.
+        temperature: What the logits of the probability are scaled by, above 0.
 
     Returns:
         `tf.function` by name of the signature: `serving_default`, `uint8` and `encoded` for single

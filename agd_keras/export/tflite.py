@@ -109,7 +109,7 @@ def convert(
         quantize: See `export_tflite`.
         slices: Representative slices, of whole patients; used for `"int8"`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
-        temperature: What the logits of the probability are divided by, above 0.
+        temperature: What the logits of the probability are scaled by, above 0.
 
     Returns:
         The content of the file.

@@ -34,8 +34,8 @@ class Calibration:
     """How the probabilities of a model are to be read.
 
     Args:
-        temperature: What the logits of the probability are divided by, at the original size of
-            the slices, see `scale_temperature`.
+        temperature: What the logits of the probability are scaled by, at the original size of the
+            slices, see `scale_temperature`.
         threshold: A pixel is tumour at or above this probability.
         fitted_on: Which patients it comes from, and calibration there before and after.
 
@@ -65,8 +65,8 @@ def fit_calibration(
     """Fits the temperature on all pixels of validation patients.
 
     Over all pixels the likelihood is a proper score of the whole map. On the pixels near tumour
-    alone a higher temperature would fit better, at the price of a haze over the rest of the image
-    that adds up to more tumour than there is.
+    alone a higher temperature would fit better, at the price of a haze around them that adds up to
+    more tumour than there is.
 
     Args:
         predict: Function of the images of one patient that returns the probabilities of the model
@@ -105,7 +105,8 @@ def fit_calibration(
     margin = np.where(truths, 1, -1) * np.tile(LOGITS, 2)
 
     def cross_entropy(temperature: float) -> float:
-        return float(np.average(np.logaddexp(0, -margin / temperature), weights=weights))
+        losses = np.logaddexp(0, -calibration.scale_logits(margin, temperature))
+        return float(np.average(losses, weights=weights))
 
     fitted_on = {
         "patients": sorted(patients),

@@ -16,21 +16,37 @@ from agd_keras.evaluation.calibration import (
     fit_temperature,
     near_boundary,
     near_tumor,
+    scale_logits,
     scale_temperature,
 )
 from agd_keras.inference.temperature import Calibration, read_calibration
 
 
+def scaled_by_hand(z, temperature):
+    """Above 1 a logit between z / temperature at 0 and z at 10, by the square of its way there."""
+    way = np.minimum(np.abs(z) / 10, 1) * (temperature > 1)
+    return (1 - way**2) * z / temperature + way**2 * z
+
+
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30), st.floats(0.05, 20))
 @settings(deadline=None, max_examples=100)
-def test_scaling_divides_logits_and_keeps_the_mask(values, temperature):
+def test_scaling_fades_and_keeps_the_mask(values, temperature):
     p = np.array(values, np.float32)
     scaled = scale_temperature(p, temperature)
     assert scaled.dtype == np.float32
     np.testing.assert_array_equal(scaled >= 0.5, p >= 0.5)
     inside = p if temperature == 1 else np.clip(p.astype(float), 1e-7, 1 - 1e-7)
-    with np.errstate(divide="ignore"):
-        np.testing.assert_allclose(scaled, expit(logit(inside) / temperature), atol=1e-6)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = np.where(inside % 1, expit(scaled_by_hand(logit(inside), temperature)), inside)
+    np.testing.assert_allclose(scaled, expected, atol=1e-6)
+
+
+@given(st.floats(0.05, 20))
+@settings(deadline=None)
+def test_order_of_logits_stays(temperature):
+    scaled = scale_logits(np.linspace(-16, 16, 4001), temperature)
+    assert (np.diff(scaled) > 0).all()
+    np.testing.assert_allclose(scaled, -scaled[::-1], atol=1e-12)
 
 
 def test_mask_stays_just_below_the_threshold():
@@ -40,8 +56,7 @@ def test_mask_stays_just_below_the_threshold():
 
 def test_both_ends_are_1e_7_away_unless_nothing_is_scaled():
     ends = np.array([-1e-6, 0, 1, 1 + 1e-6])
-    low = 1 / (1 + np.sqrt(1e7 - 1))  # the odds of 1e-7 are 1 to 1e7 - 1
-    expected = [low, low, 1 - low, 1 - low]
+    expected = [1e-7, 1e-7, 1 - 1e-7, 1 - 1e-7]  # of logits beyond 10, which stay
     np.testing.assert_allclose(scale_temperature(ends, 2.0), expected, rtol=1e-6)
     assert scale_temperature(np.array([0, 1]), 1.0).tolist() == [0, 1]
 
@@ -49,9 +64,10 @@ def test_both_ends_are_1e_7_away_unless_nothing_is_scaled():
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_fit_finds_the_temperature_that_was_applied(temperature):
     rng = np.random.default_rng(0)
-    honest = expit(rng.normal(0, 2, 200_000))
-    truth = rng.random(honest.size) < honest
-    found = fit_temperature(truth, expit(logit(honest) * temperature))
+    # Logits whose honest values are those of the rule.
+    z = rng.normal(0, 3, 500_000)
+    truth = rng.random(z.size) < expit(scaled_by_hand(z, temperature))
+    found = fit_temperature(truth, expit(z))
     assert found == pytest.approx(temperature, rel=0.02)
 
 
@@ -61,7 +77,7 @@ def test_fit_equals_a_search():
     truth = rng.random(500) < 0.3 + 0.4 * p
 
     def loss(temperature):
-        q = expit(logit(p.astype(float)) / temperature)
+        q = expit(scaled_by_hand(logit(p.astype(float)), temperature))
         return -np.mean(np.where(truth, np.log(q), np.log(1 - q)))
 
     found = fit_temperature(truth, p)
@@ -73,7 +89,7 @@ def test_fit_equals_a_search():
 def test_fit_at_the_ends():
     assert fit_temperature(np.empty(0, bool), np.empty(0)) == 1
     assert fit_temperature(np.array([True, False]), np.array([0.9, 0.1])) < 0.06
-    assert fit_temperature(np.array([True, False]), np.array([0.0, 1.0])) > 19
+    assert fit_temperature(np.array([True, False]), np.array([0.1, 0.9])) > 19
 
 
 def band_one_by_one(truth, prediction, margin):
