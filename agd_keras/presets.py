@@ -8,7 +8,7 @@ from agd_keras.errors import InputError
 PRESETS: dict[str, dict[str, Any]] = {
     # Trains in minutes on two CPU cores.
     "agd_tiny": {},
-    # The one to take: about 20 minutes on two CPU cores for LGG.
+    # The one to take: about half an hour on one CPU core for LGG.
     "agd_small": {
         "model": {"filters": [32, 64, 96, 128], "depth": 2, "light_decoder": True},
         "data": {"tumor_sampling": 0.4},
