@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from agd_keras.errors import InputError
+from agd_keras.evaluation.colors import SERIES
 from agd_keras.files import write_text
 
 PEERS = {
@@ -274,9 +275,7 @@ def draw(results: list[dict[str, Any]], out: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    # Okabe and Ito's, told apart with any vision.
-    colors = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-    style = dict(zip(PEERS, zip(colors, "osD^vP", strict=True), strict=True))
+    style = dict(zip(PEERS, zip(SERIES, "osD^vP", strict=False), strict=True))
 
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.subplots()

@@ -208,7 +208,14 @@ def scale_temperature(probability: np.ndarray, temperature: float) -> np.ndarray
 
 
 def scale_logits(logit: np.ndarray, temperature: float) -> np.ndarray:
-    """The rule of `scale_temperature` for logits: odd and increasing.
+    """Scales logits by the rule of `scale_temperature`, which is odd and increasing.
+
+    Args:
+        logit: Float array of any shape, any values.
+        temperature: T, above 0.
+
+    Returns:
+        Array of the same shape and type.
 
     Example:
 

@@ -153,7 +153,15 @@ def _calibration(slices: Sequence[Slice], size: int) -> Iterator[dict[str, np.nd
 
 
 def served_signatures(file: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Loads the signature for single images, as that of the same name for a SavedModel does."""
+    """Loads the signature for single images, as that of the same name for a SavedModel does.
+
+    Args:
+        file: A TFLite file with signatures: not one of int8.
+
+    Returns:
+        By name of the signature a function of images, `(batch, height, width, 3)`, 0 to 255, that
+        returns probabilities, float32 `(batch, height, width)`.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     serve = Interpreter(str(file), num_threads=os.cpu_count()).get_signature_runner(IMAGES)
