@@ -1,8 +1,7 @@
 """Losses for masks of which one pixel in a hundred is tumour, and for the edges of such masks.
 
 Every loss takes truth and probability of shape `(batch, height, width, 1)`, is computed in float32
-whatever the precision policy, and reloads from a saved model. The truth of a pixel is the share of
-it that is tumour, 0 to 1: at the network's size most pixels on an outline are tumour in part.
+whatever the precision policy, and reloads from a saved model.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,16 +31,14 @@ def _tversky(
 ) -> Tensor:
     """One minus the Tversky index, of shape `(1,)` per batch or `(batch,)` per image.
 
-    A pixel's hit is the lesser of truth and probability, their product where the truth is 0 or 1;
-    the product would pull a pixel that is tumour in part to 0 or 1 (Wang et al. 2023,
-    https://arxiv.org/abs/2303.16296). The sum over a batch keeps its axis: Keras neither averages a
-    scalar nor divides it by the number of replicas.
+    The sum over a batch keeps its axis: Keras neither averages a scalar nor divides it by the
+    number of replicas.
     """
     groups = 1 if per == "batch" else ops.shape(y_true)[0]
     truth, probability = (ops.reshape(y, (groups, -1)) for y in (y_true, y_pred))
-    hit = ops.sum(ops.minimum(truth, probability), axis=-1)
-    false_alarm = ops.sum(ops.maximum(probability - truth, 0.0), axis=-1)
-    miss = ops.sum(ops.maximum(truth - probability, 0.0), axis=-1)
+    hit = ops.sum(truth * probability, axis=-1)
+    false_alarm = ops.sum((1.0 - truth) * probability, axis=-1)
+    miss = ops.sum(truth * (1.0 - probability), axis=-1)
     if per == "batch":
         hit, false_alarm, miss = (add_up(sums) for sums in (hit, false_alarm, miss))
     # The same as 1 - (hit + smooth) / (...), without the cancellation near a perfect prediction.
@@ -228,7 +225,7 @@ def mask_boundary(mask: Tensor, width: int = 1) -> Tensor:
     image it has no edge.
 
     Args:
-        mask: Tensor of shape `(batch, height, width, 1)`, values 0 or 1 or boolean.
+        mask: Tensor of shape `(batch, height, width, 1)`, values 0 or 1.
         width: Pixels on each side of the outline, 1 or more.
 
     Returns:
@@ -253,8 +250,8 @@ def mask_boundary(mask: Tensor, width: int = 1) -> Tensor:
 class EdgeCrossEntropy(keras.losses.Loss):
     """Weighted binary cross-entropy of an edge map against the boundary of the mask.
 
-    The target is the mask itself, tumour from a share of one half: its boundary is derived here,
-    after augmentation and on the device, and so always fits the mask.
+    The target is the mask itself: its boundary is derived here, after augmentation and on the
+    device, and so always fits the mask.
 
     Args:
         width: Pixels on each side of the outline that count as edge, 1 or more.
@@ -292,7 +289,7 @@ class EdgeCrossEntropy(keras.losses.Loss):
         self.positive_weight = positive_weight
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        boundary = mask_boundary(y_true >= 0.5, self.width)
+        boundary = mask_boundary(y_true, self.width)
         weight = 1.0 + (self.positive_weight - 1.0) * boundary
         return ops.mean(weight * ops.binary_crossentropy(boundary, y_pred), axis=-1)
 

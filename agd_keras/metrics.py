@@ -32,7 +32,7 @@ class _PixelMetric(keras.metrics.Metric):
         """Adds the counts of a batch.
 
         Args:
-            y_true: Masks of shape `(batch, height, width, 1)`, tumour from 0.5.
+            y_true: Masks of shape `(batch, height, width, 1)`, values 0 or 1.
             y_pred: Probabilities of the same shape.
             sample_weight: One weight for each image, of shape `(batch,)`, or `None`.
         """
@@ -40,7 +40,7 @@ class _PixelMetric(keras.metrics.Metric):
         truth, probability = (
             ops.reshape(ops.cast(y, "float32"), (images, -1)) for y in (y_true, y_pred)
         )
-        truth, prediction = truth >= 0.5, probability >= self.threshold
+        truth, prediction = truth > 0.5, probability >= self.threshold
         pixels = (
             ops.logical_and(truth, prediction),
             ops.logical_and(ops.logical_not(truth), prediction),

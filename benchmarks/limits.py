@@ -1,15 +1,13 @@
 """What the size of the network's input costs at most, and what cropping to the head could give.
 
 The masks themselves go down to the input's size and back as a perfect network's would: their Dice
-is the best that can be reached there, with the share of each pixel that is tumour, as training has
-it, and with those shares rounded to 0 and 1. The head is what is tissue by `normalize_patient` in
-at least two of a hundred pixels of a row or column, over all slices of a patient.
+is the best that can be reached there. The head is what is tissue by `normalize_patient` in at least
+two of a hundred pixels of a row or column, over all slices of a patient.
 
     python benchmarks/limits.py --data data/kaggle_3m
 """
 
 import argparse
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +21,9 @@ from agd_keras.evaluation.evaluate import by_patient, read_patient
 SIZES = (64, 96, 128, 160, 192)
 
 
-def ceiling(truth: np.ndarray, size: int, rounded: bool) -> float:
+def ceiling(truth: np.ndarray, size: int) -> float:
     """Dice of masks `(slices, height, width)` that were brought to `size` and back."""
-    shares = np.stack([resize_mask(mask, size) for mask in truth])
-    small = (shares >= 0.5).astype(np.float32) if rounded else shares
+    small = (resize_mask(mask, size).astype(np.float32) for mask in truth)
     back = np.stack([resize_probability(mask, truth.shape[1:]) >= 0.5 for mask in small])
     return scores.dice(scores.count(truth, back))
 
@@ -44,21 +41,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", default="data/kaggle_3m", help="default: %(default)s")
     data = parser.parse_args().data
-    best: dict[tuple[int, bool], list[float]] = defaultdict(list)
+    best: dict[int, list[float]] = {size: [] for size in SIZES}
     heads = []
     for slices in by_patient(find_data(data)).values():
         images, truth = read_patient(slices)
         heads.append(head(images))
         for size in SIZES if truth.any() else ():
-            for rounded in (False, True):
-                best[size, rounded].append(ceiling(truth, size, rounded))
+            best[size].append(ceiling(truth, size))
     print(f"{Path(data).name}, {len(heads)} patients\n")
-    print("| input | mean of the best Dice | worst patient | rounded: mean | worst |")
-    print("|---|---:|---:|---:|---:|")
-    for size in SIZES:
-        both = (best[size, rounded] for rounded in (False, True))
-        cells = (f"{figure(dices):.3f}" for dices in both for figure in (np.mean, np.min))
-        print(f"| {size}×{size} | {' | '.join(cells)} |")
+    print("| input | mean of the best Dice | worst patient |\n|---|---:|---:|")
+    for size, dices in best.items():
+        print(f"| {size}×{size} | {np.mean(dices):.3f} | {np.min(dices):.3f} |")
     low, middle, high = (np.percentile(heads, share, axis=0) for share in (25, 50, 75))
     print("\n| head, pixels | quarter | half | three quarters |\n|---|---:|---:|---:|")
     for name, *values in zip(("height", "width"), low, middle, high, strict=True):

@@ -16,12 +16,12 @@ def augment(
     """Moves images and masks together and changes the intensity of the images.
 
     All moves of a slice are composed into one matrix about its centre, so that it is interpolated
-    once, bilinear. What comes in from outside is background: the least value of that image's
-    channel, without tumour.
+    once: the image bilinear, the mask by the nearest pixel. What comes in from outside is
+    background: the least value of that image's channel, without tumour.
 
     Args:
         images: Float32 tensor of shape `(batch, height, width, 3)`, normalised, -5 to 5.
-        masks: Float32 tensor of shape `(batch, height, width, 1)`, values 0 to 1.
+        masks: Tensor of shape `(batch, height, width, 1)`, values 0 or 1, uint8 or float32.
         seed: Integer tensor of shape `(2,)`: the same seed gives the same draws.
         recipe: What to draw from.
 
@@ -42,15 +42,15 @@ def augment(
     batch, shape = tf.shape(images)[0], images.shape[1:3]
     background = _over_pixels(tf.reduce_min, images)
     matrices = random_affine((batch,), shape, seeds[0], recipe)
-    images = warp(images - _along_rows(background, shape), matrices)
+    images = warp(images - _along_rows(background, shape), matrices, "BILINEAR")
     if recipe.changes_intensity:
         images = random_intensity(images, background, seeds[1:], recipe)
     else:
         images += _along_rows(background, shape)
-    return images, warp(masks, matrices)
+    return images, warp(masks, matrices, "NEAREST")
 
 
-def warp(images: tf.Tensor, matrices: tf.Tensor, interpolation: str = "BILINEAR") -> tf.Tensor:
+def warp(images: tf.Tensor, matrices: tf.Tensor, interpolation: str) -> tf.Tensor:
     """Moves each image by its matrix; zeros come in from outside.
 
     Args:

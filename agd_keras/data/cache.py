@@ -21,7 +21,7 @@ from agd_keras.data.root import cache_root
 from agd_keras.data.slices import Slice, check_slices, data_fingerprint, problems_error
 from agd_keras.errors import InputError
 
-CACHE_VERSION = 2
+CACHE_VERSION = 1
 CHANNELS = 3
 Progress = Callable[[int, int], object]
 
@@ -30,10 +30,9 @@ Progress = Callable[[int, int], object]
 class Cache:
     """A folder with one raw file a slice, ready for the network, and an index of them.
 
-    A file holds the image as float16, shape `(image_size, image_size, 3)`, then the mask as uint8,
-    shape `(image_size, image_size)`, of each pixel the share that is tumour in 255 steps, both in C
-    order: TensorFlow reads and decodes it without Python. Float16 keeps 3 decimals of the
-    normalised values, a tenth of a grey level.
+    A file holds the image as float16, shape `(image_size, image_size, 3)`, then the mask as uint8
+    0 or 1, shape `(image_size, image_size)`, both in C order: TensorFlow reads and decodes it
+    without Python. Float16 keeps 3 decimals of the normalised values, a tenth of a grey level.
 
     Args:
         folder: Where the files lie.
@@ -59,12 +58,12 @@ class Cache:
         return self.folder / f"{slice_.name}.raw"
 
     def read(self, slice_: Slice) -> tuple[np.ndarray, np.ndarray]:
-        """Reads a slice: image, values -5 to 5, and mask, 0 to 1, both float32 and square."""
+        """Reads a slice: image, float32, values -5 to 5, and mask, boolean, both square."""
         raw = self.path(slice_).read_bytes()
         side = self.image_size
         image = np.frombuffer(raw[: self.image_bytes], "<f2").reshape(side, side, CHANNELS)
         mask = np.frombuffer(raw[self.image_bytes :], np.uint8).reshape(side, side)
-        return image.astype(np.float32), mask.astype(np.float32) / 255
+        return image.astype(np.float32), mask.astype(bool)
 
 
 def build_cache(
@@ -172,8 +171,8 @@ def _fill(cache: Cache, slices: Sequence[Slice], progress: Progress | None) -> N
         for slice_, image in zip(patient, images, strict=True):
             mask = read_mask(_mask_path(slice_))
             cache.areas[slice_.name] = int(mask.sum())
-            share = np.rint(255 * resize_mask(mask, cache.image_size)).astype(np.uint8)
-            raw = image.astype("<f2").tobytes() + share.tobytes()
+            small = resize_mask(mask, cache.image_size)
+            raw = image.astype("<f2").tobytes() + small.astype(np.uint8).tobytes()
             cache.path(slice_).write_bytes(raw)
         return len(patient)
 

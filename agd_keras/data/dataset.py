@@ -48,8 +48,8 @@ def make_dataset(
     Returns:
         A dataset of `(image, {"mask": mask, "edge": mask})`: image of shape
         `(batch, height, width, 3)`, values -5 to 5, mask of shape `(batch, height, width, 1)`,
-        values 0 to 1, both float32: of each pixel, the share that is tumour. The target of the edge
-        is the mask: losses and metrics derive the boundary from it.
+        values 0 or 1, both float32. The target of the edge is the mask: losses and metrics derive
+        the boundary from it.
 
     Raises:
         InputError: There are no slices, or an option is out of range.
@@ -91,8 +91,9 @@ def make_dataset(
         return read_slice(tf.gather(paths, choose(position)), cache.image_size)
 
     def change(batch: tf.Tensor, slices: tuple[tf.Tensor, tf.Tensor]) -> tuple[dict, dict]:
-        image, mask = tf.cast(slices[0], tf.float32), tf.cast(slices[1], tf.float32) / 255
+        image, mask = tf.cast(slices[0], tf.float32), slices[1]
         image, mask = augment_batch(image, mask, tf.stack([seed + CHANGES, batch]), recipe)
+        mask = tf.cast(mask, tf.float32)
         return image, {"mask": mask, "edge": mask}
 
     dataset = positions.map(load, tf.data.AUTOTUNE)
@@ -114,7 +115,7 @@ def read_slice(path: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
 
     Returns:
         Image, float16 of shape `(image_size, image_size, 3)`, and mask, uint8 of shape
-        `(image_size, image_size, 1)`, values 0 to 255.
+        `(image_size, image_size, 1)`.
     """
     raw = tf.io.read_file(path)
     split = 2 * CHANNELS * image_size**2

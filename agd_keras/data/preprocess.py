@@ -126,25 +126,22 @@ def resize_image(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Resizes a mask to a square: of each pixel, the share that is tumour.
-
-    Shares keep the outline where it was to a fraction of a pixel; rounded to 0 and 1 at half the
-    size, a mask brought back would have lost twice as much (`benchmarks/limits.py`).
+    """Resizes a mask to a square: a pixel is tumour where at least half of its area is.
 
     Args:
         mask: Boolean array of shape `(height, width)`.
         size: Side of the result in pixels.
 
     Returns:
-        Float32 array of shape `(size, size)`, values 0 to 1.
+        Boolean array of shape `(size, size)`.
 
     Example:
 
     >>> resize_mask(np.eye(4, dtype=bool), 2).tolist()
-    [[0.5, 0.0], [0.0, 0.5]]
+    [[True, False], [False, True]]
     """
     share = Image.fromarray(mask.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
-    return np.asarray(share)
+    return np.asarray(share) >= 0.5
 
 
 def resize_probability(probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -47,8 +47,8 @@ def test_warp_is_that_of_scipy():
     size = 40
     images, masks = smooth(6, size), blobs(6, size)
     drawn = random_affine((6,), (size, size), SEED, replace(RECIPES["strong"], probability=1.0))
-    moved = warp(images, drawn).numpy()
-    nearest = warp(masks, drawn, "NEAREST").numpy()
+    moved = warp(images, drawn, "BILINEAR").numpy()
+    moved_masks = warp(masks.astype(np.uint8), drawn, "NEAREST").numpy()
     for i, matrix in enumerate(drawn.numpy()[:, :6].reshape(-1, 2, 3).astype(np.float64)):
         places = source_places(matrix, size)
         inside = ((places > 0) & (places < size - 1)).all(axis=0)
@@ -58,7 +58,7 @@ def test_warp_is_that_of_scipy():
             np.testing.assert_allclose(moved[i, ..., channel][inside], expected[inside], atol=1e-3)
         expected = ndimage.map_coordinates(masks[i, ..., 0], places, order=0)
         clear = inside & (np.abs(places % 1 - 0.5) > 1e-3).all(axis=0)  # no tie of two pixels
-        np.testing.assert_array_equal(nearest[i, ..., 0][clear], expected[clear])
+        np.testing.assert_array_equal(moved_masks[i, ..., 0][clear], expected[clear])
 
 
 @pytest.mark.parametrize("name", ["strong", "heavy"])
@@ -179,8 +179,10 @@ def test_mask_goes_where_the_image_goes(name):
     masks = blobs(32, 128)
     recipe = replace(RECIPES[name], gain=0, offset=0, contrast=0, noise=0)
     moved, moved_masks = augment(np.repeat(masks, 3, axis=-1), masks, SEED, recipe)
-    np.testing.assert_allclose(moved_masks[..., 0], moved[..., 1], atol=1e-5)
-    assert (moved_masks.numpy() != masks).any(axis=(1, 2)).mean() > 0.7  # and it does go
+    seen, moved_masks = moved.numpy()[..., 1] > 0.5, moved_masks.numpy()[..., 0] > 0
+    both, either = (f(seen, moved_masks).sum(axis=(1, 2)) for f in (np.logical_and, np.logical_or))
+    assert (both / either).min() > 0.98
+    assert np.abs(moved_masks - masks[..., 0]).any(axis=(1, 2)).mean() > 0.7  # and it does go
 
 
 def test_rotation_keeps_the_area():
