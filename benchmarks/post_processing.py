@@ -3,6 +3,7 @@
     python benchmarks/post_processing.py --run runs/kaggle_3m-agd_small --part validation
 
 Choose by validation patients; `--part test` then tells whether the choice was worth anything.
+Several runs of the same folds are averaged: what an ensemble of their networks would give.
 """
 
 import argparse
@@ -44,24 +45,33 @@ ROWS: dict[str, Callable[[Pair], np.ndarray]] = {
 def main() -> None:
     """Prints the table of one fold."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--run", type=Path, required=True, help="run folder")
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="run folders")
     parser.add_argument("--fold", type=int, default=0, help="default: 0")
     parser.add_argument("--part", choices=("validation", "test"), default="validation")
     options = parser.parse_args()
     load_keras()
-    fold = load_folds(options.run / "folds.json")[options.fold]
-    data = load_config(options.run / "config.yaml")["data"]
+    dealt = [load_folds(run / "folds.json")[options.fold] for run in options.run]
+    fold = dealt[0]
+    if any(other != fold for other in dealt):
+        parser.error(f"--run: fold {options.fold} has other patients in one run than in another")
+    data = load_config(options.run[0] / "config.yaml")["data"]
     slices = select(find_data(data["path"]), getattr(fold, options.part), data["split"])
-    predictor = load_predictor(options.run / f"fold-{options.fold}" / "model.keras")
+    models = (run / f"fold-{options.fold}" / "model.keras" for run in options.run)
+    predictors = [load_predictor(model) for model in models]
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return np.mean([one.predict_patient(images) for one in predictors], axis=0)
+
     counts: dict[str, list[scores.Counts]] = {name: [] for name in ROWS}
     patients = by_patient(slices)
     for own in patients.values():
         images, truth = read_patient(own)
-        plain = predictor.predict_patient(images)
-        turned = predictor.predict_patient(images[:, :, ::-1])[:, :, ::-1]
+        plain = predict(images)
+        turned = predict(images[:, :, ::-1])[:, :, ::-1]
         for name, row in ROWS.items():
             counts[name].append(scores.count(truth, row((plain, (plain + turned) / 2))))
-    print(f"fold {options.fold}, {len(patients)} {options.part} patients\n")
+    count = f", mean of {len(predictors)} networks" if len(predictors) > 1 else ""
+    print(f"fold {options.fold}, {len(patients)} {options.part} patients{count}\n")
     print("| tumour is | mean Dice | median | worst | pooled IoU |\n|---|---:|---:|---:|---:|")
     for name, each in counts.items():
         dices = [scores.dice(one) for one in each]
