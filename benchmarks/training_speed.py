@@ -7,7 +7,8 @@ but for what the row's name says:
 - `graph bfloat16`: float32 variables, and TensorFlow's graph optimiser picks what runs in bfloat16.
 - `separate`: batch normalisation by Keras' single operations, not by TensorFlow's fused kernel.
 - `XLA`, `oneDNN off`: compiled by XLA; TensorFlow's own kernels.
-- `one core`: kept to one core; `two at once` are two such trainings side by side, a core each.
+- `one core`: kept to one core; `two at once`, where there are two, are two such trainings side by
+  side, a core each.
 
 The rows take turns, round after round, so that other work on the machine meets all of them; wall
 and processor time of a step are medians over all rounds. The share of the peak is three times the
@@ -192,7 +193,8 @@ class Worker:
 def print_speeds(options: argparse.Namespace) -> None:
     """Prints the table of the rows, and that of two trainings at once."""
     workers = {row: Worker(ROWS[row], options) for row in options.rows}
-    pair = [Worker({**BFLOAT, "cores": 1, "core": core}, options) for core in (0, 1)]
+    cores = range(2) if len(CORES) > 1 else ()
+    pair = [Worker({**BFLOAT, "cores": 1, "core": core}, options) for core in cores]
     times: dict[str, list[list[float]]] = {row: [] for row in workers}
     peaks: dict[str, list[float]] = {row: [] for row in workers}
     both: list[list[float]] = []
@@ -208,7 +210,7 @@ def print_speeds(options: argparse.Namespace) -> None:
         "| | ms a step | processor ms | slices/s | G multiply-adds/s | machine's peak | share |\n"
         "|---|---:|---:|---:|---:|---:|---:|"
     )
-    macs = pair[0].ask("macs")
+    macs = next(iter(workers.values())).ask("macs")
     for row in workers:
         peak = median(peaks[row])
         wall, busy = np.median(times[row], axis=0)
@@ -217,9 +219,10 @@ def print_speeds(options: argparse.Namespace) -> None:
             f"| {row} | {wall:.0f} | {busy:.0f} | {1e3 * options.batch / wall:.1f} | {rate:.0f} | "
             f"{peak / 1e9:.0f} | {1e9 * rate / peak:.0%} |"
         )
-    wall, busy = np.median(both, axis=0)
-    slices = 2e3 * options.batch / wall
-    print(f"| mixed_bfloat16, two at once | {wall:.0f} | {busy:.0f} | {slices:.1f} | | | |")
+    if both:
+        wall, busy = np.median(both, axis=0)
+        slices = 2e3 * options.batch / wall
+        print(f"| mixed_bfloat16, two at once | {wall:.0f} | {busy:.0f} | {slices:.1f} | | | |")
     print(f"\n{macs / 1e9:.2f} G multiply-adds a slice forth")
     for worker in (*workers.values(), *pair):
         worker.end()
