@@ -1,13 +1,15 @@
 """What can be had after training: threshold, flips, smoothing over slices, largest component.
 
-    python benchmarks/post_processing.py --run runs/kaggle_3m-agd_small --part validation
+    python benchmarks/post_processing.py --run runs/agd_small-5fold --part validation
 
-Choose by validation patients; `--part test` then tells whether the choice was worth anything.
-Several runs of the same folds are averaged: what an ensemble of their networks would give.
+The patients of all folds asked for count alike: in validation, some of them more than once. Choose
+by validation patients; `--part test` then tells whether the choice was worth anything. Several runs
+of the same folds are averaged: what an ensemble of their networks would give.
 """
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from scipy import ndimage
 from agd_keras.config import load_config
 from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import load_folds, select
+from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
 from agd_keras.evaluation.evaluate import by_patient, read_patient
 from agd_keras.inference.postprocess import make_mask
@@ -38,40 +41,53 @@ ROWS: dict[str, Callable[[Pair], np.ndarray]] = {
         f"flips, neighbours {w}": (lambda pair, w=w: smooth(pair[1], w) >= 0.5)
         for w in (0.1, 0.2, 0.3)
     },
-    "flips, largest component": lambda pair: make_mask(pair[1], largest_component=True),
+    **{
+        f"{name}largest component": (lambda pair, i=i: make_mask(pair[i], largest_component=True))
+        for i, name in enumerate(("", "flips, "))
+    },
 }
 
 
-def main() -> None:
-    """Prints the table of one fold."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--run", type=Path, nargs="+", required=True, help="run folders")
-    parser.add_argument("--fold", type=int, default=0, help="default: 0")
-    parser.add_argument("--part", choices=("validation", "test"), default="validation")
-    options = parser.parse_args()
-    load_keras()
-    dealt = [load_folds(run / "folds.json")[options.fold] for run in options.run]
-    fold = dealt[0]
-    if any(other != fold for other in dealt):
-        parser.error(f"--run: fold {options.fold} has other patients in one run than in another")
-    data = load_config(options.run[0] / "config.yaml")["data"]
-    slices = select(find_data(data["path"]), getattr(fold, options.part), data["split"])
-    models = (run / f"fold-{options.fold}" / "model.keras" for run in options.run)
-    predictors = [load_predictor(model) for model in models]
+def count_fold(
+    runs: Sequence[Path], index: int, part: str, counts: dict[str, list[scores.Counts]]
+) -> None:
+    """Adds the counts of the patients of a fold to those of each row."""
+    dealt = [load_folds(run / "folds.json")[index] for run in runs]
+    if any(fold != dealt[0] for fold in dealt):
+        raise InputError(f"--run: fold {index} has other patients in one run than in another")
+    data = load_config(runs[0] / "config.yaml")["data"]
+    slices = select(find_data(data["path"]), getattr(dealt[0], part), data["split"])
+    predictors = [load_predictor(run / f"fold-{index}" / "model.keras") for run in runs]
 
     def predict(images: np.ndarray) -> np.ndarray:
         return np.mean([one.predict_patient(images) for one in predictors], axis=0)
 
-    counts: dict[str, list[scores.Counts]] = {name: [] for name in ROWS}
-    patients = by_patient(slices)
-    for own in patients.values():
+    for own in by_patient(slices).values():
         images, truth = read_patient(own)
         plain = predict(images)
         turned = predict(images[:, :, ::-1])[:, :, ::-1]
         for name, row in ROWS.items():
             counts[name].append(scores.count(truth, row((plain, (plain + turned) / 2))))
-    count = f", mean of {len(predictors)} networks" if len(predictors) > 1 else ""
-    print(f"fold {options.fold}, {len(patients)} {options.part} patients{count}\n")
+
+
+def main() -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="run folders")
+    parser.add_argument("--fold", type=int, nargs="+", default=[0], help="default: 0")
+    parser.add_argument("--part", choices=("validation", "test"), default="validation")
+    options = parser.parse_args()
+    load_keras()
+    counts: dict[str, list[scores.Counts]] = {name: [] for name in ROWS}
+    try:
+        for index in options.fold:
+            count_fold(options.run, index, options.part, counts)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    many = f", mean of {len(options.run)} networks" if len(options.run) > 1 else ""
+    patients = len(next(iter(counts.values())))
+    print(f"folds {options.fold}, {patients} {options.part} patients{many}\n")
     print("| tumour is | mean Dice | median | worst | pooled IoU |\n|---|---:|---:|---:|---:|")
     for name, each in counts.items():
         dices = [scores.dice(one) for one in each]
@@ -82,7 +98,8 @@ def main() -> None:
             scores.iou(sum(each, scores.Counts())),
         )
         print(f"| {name} | {' | '.join(f'{figure:.4f}' for figure in figures)} |")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
