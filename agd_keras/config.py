@@ -41,7 +41,7 @@ class DataConfig(_Section):
         "strong", description="recipe of changes"
     )
     tumor_sampling: float = Field(
-        0.0, ge=0, le=1, description="share of slices drawn by their tumour, patients equally often"
+        0.0, ge=0, le=1, description="share of slices drawn in proportion to their tumour area"
     )
 
 

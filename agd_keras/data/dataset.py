@@ -40,10 +40,9 @@ def make_dataset(
         seed: Seed of the order and of the augmentation.
         training: Endless shuffled stream of full batches. Otherwise all slices once, in the order
             given, the last batch as small as it comes.
-        tumor_sampling: For training, the share of draws by tumour, 0 to 1: every patient with
-            tumour equally often, a slice in proportion to its area of it. The other draws are even,
-            all of them with replacement. With 0, the default, each epoch has every slice exactly
-            once.
+        tumor_sampling: For training, the share of draws in proportion to the tumour area, 0 to 1;
+            the others are drawn evenly, all of them with replacement. With 0, the default, each
+            epoch has every slice exactly once.
         start: Number of batches to skip.
 
     Returns:
@@ -75,9 +74,6 @@ def make_dataset(
     if not 0 <= tumor_sampling <= 1 or (tumor_sampling and not training):
         raise InputError(f"tumor_sampling {tumor_sampling}: expected 0 to 1, in training only")
     areas = np.array([cache.areas[slice_.name] for slice_ in slices], dtype=np.float64)
-    # By area alone, a few large tumours would take most of the draws.
-    _, owner = np.unique([slice_.patient for slice_ in slices], return_inverse=True)
-    areas /= np.maximum(np.bincount(owner, areas), 1)[owner]
     if tumor_sampling and not areas.any():
         raise InputError(f"tumor_sampling {tumor_sampling}: no slice has tumour to draw by")
 

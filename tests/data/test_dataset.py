@@ -1,7 +1,6 @@
 import subprocess
 import sys
 import textwrap
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -114,13 +113,8 @@ def test_start_skips_batches_in_order(cache, slices):
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_tumor_sampling_has_the_frequencies_it_says(cache, slices, share):
-    areas = np.array([float(cache.areas[one.name]) for one in slices])
+    areas = np.array([cache.areas[one.name] for one in slices])
     assert (areas == 0).any() and (areas > 0).sum() > 2
-    totals = Counter()
-    for one, area in zip(slices, areas, strict=True):
-        totals[one.patient] += area
-    assert len(set(totals.values())) > 1  # a large tumour is not drawn more often than a small one
-    areas /= [totals[one.patient] for one in slices]
     draws = 4000
     dataset = make_dataset(cache, slices, 200, training=True, tumor_sampling=share)
     drawn = numbers(cache, slices, take(dataset, draws // 200)[0])
