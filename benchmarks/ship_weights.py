@@ -1,7 +1,8 @@
 """Puts a trained network into the package: `python benchmarks/ship_weights.py --help`.
 
-The network comes from a run on all patients (`--folds 0`); how good it is, only a tested run of the
-same recipe can say, whose figures go into its model card. `make weights` does all of it.
+The network comes from a run on all patients (`--folds 0`). How good it is, only a tested run of the
+same recipe can say: its figures go into the model card, and the mean temperature of its folds into
+the network, as the patients kept from the own training are too few. `make weights` does all of it.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.gather import RECORD, read_json
 from agd_keras.evaluation.report import write_model_card
 from agd_keras.files import new_folder, write_text
+from agd_keras.inference.temperature import read_calibration, write_calibration
 from agd_keras.weights import CHECKSUM, FOLDER, MODEL
 
 LIMIT = 8_000_000  # bytes of a network that ships
@@ -25,11 +27,11 @@ MACHINE = {"training.precision", "training.strategy"}
 
 
 def ship(run: Path, tested: Path, data: str) -> Path:
-    """Copies the network of a run, its log and its checksum, and writes its model card.
+    """Copies the network of a run with its log, calibrates it, and writes its model card.
 
     Args:
         run: A run folder made with `data.folds` of 0.
-        tested: A finished run of the same recipe with a test, or one fold of it.
+        tested: A finished run of the same recipe with a test.
         data: The data in words, for the card; also takes the place of the path in the config.
 
     Returns:
@@ -38,8 +40,7 @@ def ship(run: Path, tested: Path, data: str) -> Path:
     Raises:
         InputError: The runs do not belong together, or the network is too large.
     """
-    whole = tested.parent if tested.name.startswith("fold-") else tested
-    config, recipe = (make_config(load_config(one / "config.yaml")) for one in (run, whole))
+    config, recipe = (make_config(load_config(one / "config.yaml")) for one in (run, tested))
     other = set(differences(config, recipe)) - SPLIT - MACHINE
     if other or config.data.folds:
         what = ", ".join(sorted(other)) or "data.folds other than 0"
@@ -56,19 +57,22 @@ def ship(run: Path, tested: Path, data: str) -> Path:
     with new_folder(FOLDER / config.preset, replace=True) as made:
         (made / MODEL).parent.mkdir()
         (made / MODEL).write_bytes(content)
+        write_calibration(made / MODEL, read_calibration(tested))
         for name in ("folds.json", "fold-0/history.csv", "fold-0/environment.json"):
             shutil.copyfile(run / name, made / name)
         values = config.model_dump(mode="json")
         values["data"]["path"] = data
         save_config(RunConfig.model_validate(values), made / "config.yaml")
-        write_text(made / CHECKSUM, f"{hashlib.sha256(content).hexdigest()}  {MODEL}\n")
+        checksum = hashlib.sha256((made / MODEL).read_bytes()).hexdigest()
+        write_text(made / CHECKSUM, f"{checksum}  {MODEL}\n")
         write_model_card(
             made / "MODEL_CARD.md",
             metrics,
             model=f"{config.preset}, {config.data.image_size}×{config.data.image_size} pixels",
             data=f"{data}: trained on {len(fold.train)} patients; {len(fold.validation)} others "
-            "picked the epoch and fitted the temperature. The figures below are of networks of the "
-            "same recipe that did not see the patients they were tested on, not of this file.",
+            "picked the epoch. The figures below are of networks of the same recipe that did not "
+            "see the patients they were tested on, not of this file; its temperature is the mean "
+            "of theirs.",
             data_license="CC BY-NC-SA 4.0 (TCGA-LGG by way of kaggle_3m); so these weights, too, "
             "are for non-commercial use",
             parameters=record["parameters"],
@@ -80,7 +84,7 @@ def main() -> int:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="run folder of --folds 0")
-    parser.add_argument("--tested", type=Path, required=True, help="run with a test, or a fold")
+    parser.add_argument("--tested", type=Path, required=True, help="run with a test")
     parser.add_argument("--data", default="data/kaggle_3m", help="what it was trained on, in words")
     arguments = parser.parse_args()
     try:
