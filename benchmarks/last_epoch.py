@@ -13,7 +13,6 @@ from typing import Any
 
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
-from agd_keras.data.dataset import make_dataset
 from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import load_folds, select
 from agd_keras.errors import InputError
@@ -22,6 +21,7 @@ from agd_keras.training.quiet import load_keras
 
 def score_fold(run: Path, index: int) -> dict[str, dict[str, Any]]:
     """Scores both networks of a fold on its test patients: sums by patient, by network."""
+    from agd_keras.data.dataset import make_dataset
     from agd_keras.evaluation.evaluate import evaluate
     from agd_keras.inference.predictor import Predictor, load_model
     from agd_keras.training.fit_fold import CALIBRATION

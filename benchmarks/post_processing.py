@@ -25,7 +25,6 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
 from agd_keras.evaluation.evaluate import by_patient, read_patient
 from agd_keras.inference.postprocess import make_mask
-from agd_keras.inference.predictor import load_predictor
 from agd_keras.training.quiet import load_keras
 
 
@@ -62,6 +61,8 @@ def count_fold(
     runs: Sequence[Path], index: int, part: str, counts: dict[str, list[scores.Counts]]
 ) -> None:
     """Adds the counts of the patients of a fold to those of each row."""
+    from agd_keras.inference.predictor import load_predictor
+
     dealt = [load_folds(run / "folds.json")[index] for run in runs]
     if any(fold != dealt[0] for fold in dealt):
         raise InputError(f"--run: fold {index} has other patients in one run than in another")

@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from agd_keras.config import load_config
 from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import load_folds, select
@@ -26,39 +24,34 @@ from agd_keras.evaluation.calibration import (
     scale_temperature,
 )
 from agd_keras.evaluation.evaluate import by_patient, read_patient
-from agd_keras.inference.predictor import Predictor, load_model
-from agd_keras.inference.temperature import read_calibration
 from agd_keras.training.quiet import load_keras
 
+CHOICES = ("the fold's own", "mean of all folds", "none")
+Fold = dict[str, tuple[float, list[dict[str, Any]]]]
 
-def measure(run: Path) -> dict[str, list[tuple[float, float | None]]]:
-    """Temperature and calibration error of each fold, the last entry over all folds, by choice."""
+
+def measure(run: Path) -> list[Fold]:
+    """Temperature and the patients' calibration sums by it, for each fold and choice."""
+    from agd_keras.inference.predictor import Predictor, load_model
+    from agd_keras.inference.temperature import read_calibration
+
     data = load_config(run / "config.yaml")["data"]
     slices = find_data(data["path"])
     common = read_calibration(run).temperature
-    choices = ("the fold's own", "mean of all folds", "none")
-    sums: dict[str, list[list[dict[str, Any]]]] = {choice: [] for choice in choices}
-    used: dict[str, list[float]] = {choice: [] for choice in choices}
+    found = []
     for index, fold in enumerate(load_folds(run / "folds.json")):
         model = run / f"fold-{index}" / "model.keras"
-        predictor = Predictor([load_model(model)])
-        own = read_calibration(model).temperature
-        for choice, temperature in zip(choices, (own, common, 1.0), strict=True):
-            used[choice].append(temperature)
-            sums[choice].append([])
+        predictor = Predictor([load_model(model, compiled=False)])
+        temperatures = (read_calibration(model).temperature, common, 1.0)
+        own: Fold = {choice: (t, []) for choice, t in zip(CHOICES, temperatures, strict=True)}
         for stack in by_patient(select(slices, fold.test, data["split"])).values():
             images, truth = read_patient(stack)
             probability = predictor.predict_patient(images)
-            for choice in choices:
-                scaled = scale_temperature(probability, used[choice][-1])
-                sums[choice][-1].append(calibration_sums(truth, scaled, scaled >= 0.5))
-    return {
-        choice: [
-            *((t, ece(add_calibration(own))) for t, own in zip(used[choice], folds, strict=True)),
-            (np.nan, ece(add_calibration([one for own in folds for one in own]))),
-        ]
-        for choice, folds in sums.items()
-    }
+            for temperature, sums in own.values():
+                scaled = scale_temperature(probability, temperature)
+                sums.append(calibration_sums(truth, scaled, scaled >= 0.5))
+        found.append(own)
+    return found
 
 
 def main() -> int:
@@ -72,12 +65,13 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    folds = len(next(iter(found.values()))) - 1
-    print(f"| temperature | {' | '.join(f'fold {i}' for i in range(folds))} | all |")
-    print("|---|" + "---:|" * (folds + 1))
-    for choice, row in found.items():
-        cells = [f"{error:.4f} (T {t:.2f})" for t, error in row[:-1]]
-        print(f"| {choice} | {' | '.join(cells)} | {row[-1][1]:.4f} |")
+    print(f"| temperature | {' | '.join(f'fold {i}' for i in range(len(found)))} | all |")
+    print("|---|" + "---:|" * (len(found) + 1))
+    for choice in CHOICES:
+        folds = [fold[choice] for fold in found]
+        cells = [f"{ece(add_calibration(sums)):.4f} (T {t:.2f})" for t, sums in folds]
+        total = ece(add_calibration([one for _, sums in folds for one in sums]))
+        print(f"| {choice} | {' | '.join(cells)} | {total:.4f} |")
     return 0
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from agd_keras.data.formats import FLAIR
-from agd_keras.data.normalize import normalize
 from agd_keras.data.preprocess import CLIP
 from agd_keras.data.recipes import Recipe
 
@@ -16,10 +15,9 @@ def augment(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Moves images and masks together and changes the intensity of the images.
 
-    A slice may first be normalised by itself, see `normalize`. All moves of a slice are composed
-    into one matrix about its centre, so that it is interpolated once: the image bilinear, the mask
-    by the nearest pixel. What comes in from outside is background: the least value of that image's
-    channel, without tumour.
+    All moves of a slice are composed into one matrix about its centre, so that it is interpolated
+    once: the image bilinear, the mask by the nearest pixel. What comes in from outside is
+    background: the least value of that image's channel, without tumour.
 
     Args:
         images: Float32 tensor of shape `(batch, height, width, 3)`, normalised, -5 to 5.
@@ -40,19 +38,13 @@ def augment(
     """
     if recipe == Recipe():
         return images, masks
-    seeds = tf.random.split(tf.cast(seed, tf.int64), 4)
+    seeds = tf.random.split(tf.cast(seed, tf.int64), 3)
     batch, shape = tf.shape(images)[0], images.shape[1:3]
-    if recipe.single:
-        _, happens = _draws((batch,), 1, seeds[3])
-        chosen = tf.where(happens(recipe.single) > 0)
-        # What the patient's scale has clipped, bright spots, is scaled as it is.
-        single = normalize(tf.gather_nd(images, chosen), (-2, -3))
-        images = tf.tensor_scatter_nd_update(images, chosen, single)
     background = _over_pixels(tf.reduce_min, images)
     matrices = random_affine((batch,), shape, seeds[0], recipe)
     images = warp(images - _along_rows(background, shape), matrices, "BILINEAR")
     if recipe.changes_intensity:
-        images = random_intensity(images, background, seeds[1:3], recipe)
+        images = random_intensity(images, background, seeds[1:], recipe)
     else:
         images += _along_rows(background, shape)
     return images, warp(masks, matrices, "NEAREST")

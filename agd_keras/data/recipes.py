@@ -10,8 +10,6 @@ class Recipe:
     """Ranges from which each slice draws its own augmentation.
 
     Args:
-        single: Probability that the intensities of a slice are normalised over the slice, as they
-            are in a single image sent to a server, instead of over its patient.
         probability: Probability of each kind of change, 0 to 1, drawn apart for each kind:
             rotation with width shear, height shear, zoom, crop, translation, and for each channel
             gain with offset, contrast, noise.
@@ -33,7 +31,6 @@ class Recipe:
             for the post-contrast one, as it does in patients who lack that sequence.
     """
 
-    single: float = 0.0
     probability: float = 0.0
     rotation: float = 0.0
     width_shear: float = 0.0
@@ -56,7 +53,6 @@ class Recipe:
 
 
 _STRONG = Recipe(
-    single=0.3,
     probability=0.7,
     rotation=20,
     width_shear=0.12,

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from agd_keras.data.normalize import OVER_PATIENT
 from agd_keras.export.bundle import (
     BATCHING,
     BATCHING_FILE,
@@ -15,7 +14,7 @@ from agd_keras.export.bundle import (
     next_version,
     write_warmup,
 )
-from agd_keras.export.graph import segment
+from agd_keras.export.graph import OVER_PATIENT, segment
 from agd_keras.export.network import freeze
 from agd_keras.export.parity import measure_parity
 from agd_keras.export.release import check_out, describe, load_source, staging

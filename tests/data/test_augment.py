@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from agd_keras.data.augment import _noise, augment, random_affine, random_intensity, warp
-from agd_keras.data.preprocess import normalize_patient
 from agd_keras.data.recipes import RECIPES, Recipe, get_recipe
 from agd_keras.errors import InputError
 
@@ -169,28 +168,16 @@ def test_none_returns_its_input():
 
 def test_a_recipe_in_which_nothing_happens_changes_nothing():
     images, masks = smooth(3, 16).clip(-5, 5), blobs(3, 16)
-    recipe = replace(RECIPES["strong"], single=0, probability=0, flip=0, replacement=0)
+    recipe = replace(RECIPES["strong"], probability=0, flip=0, replacement=0)
     moved, moved_masks = augment(images, masks, SEED, recipe)
     np.testing.assert_allclose(moved, images, atol=1e-5)
     np.testing.assert_array_equal(moved_masks, masks)
 
 
-def test_single_slices_are_normalised_as_a_stack_of_one():
-    images, masks = smooth(200, 16) * np.float32(0.4), blobs(200, 16)
-    changed, same = (one.numpy() for one in augment(images, masks, SEED, Recipe(single=0.3)))
-    alone = np.concatenate([normalize_patient(image[None]) for image in images])
-    kept = np.abs(changed - images).max(axis=(1, 2, 3)) < 1e-5
-    np.testing.assert_allclose(changed[~kept], alone[~kept], atol=1e-4)
-    assert abs(kept.mean() - 0.7) < 4 * np.sqrt(0.7 * 0.3 / 200)
-    np.testing.assert_array_equal(same, masks)
-    every, _ = augment(images, masks, SEED, Recipe(single=1.0))
-    np.testing.assert_allclose(every, alone, atol=1e-4)
-
-
 @pytest.mark.parametrize("name", ["paper", "strong", "heavy"])
 def test_mask_goes_where_the_image_goes(name):
     masks = blobs(32, 128)
-    recipe = replace(RECIPES[name], single=0, gain=0, offset=0, contrast=0, noise=0)
+    recipe = replace(RECIPES[name], gain=0, offset=0, contrast=0, noise=0)
     moved, moved_masks = augment(np.repeat(masks, 3, axis=-1), masks, SEED, recipe)
     seen, moved_masks = moved.numpy()[..., 1] > 0.5, moved_masks.numpy()[..., 0] > 0
     both, either = (f(seen, moved_masks).sum(axis=(1, 2)) for f in (np.logical_and, np.logical_or))

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from agd_keras.data.normalize import OVER_PATIENT, normalize
 from agd_keras.data.preprocess import normalize_patient
-from agd_keras.export.graph import resize, segment, to_planes
+from agd_keras.export.graph import OVER_PATIENT, normalize, resize, segment, to_planes
 
 STACKS = arrays(
     np.uint8, st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.just(3))
