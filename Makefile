@@ -39,10 +39,9 @@ peers:
 # The networks that ship, from data/kaggle_3m: hours on two cores, each step goes on where it stopped.
 weights: weights-agd_tiny weights-agd_small
 
-weights-agd_tiny: RECIPE = --epochs 10
 weights-%: setup
-	$(BIN)/agd-train --data data/kaggle_3m --preset $* $(RECIPE) --folds 5 --out runs/$*-5fold $(if $(wildcard runs/$*-5fold),--resume)
-	$(BIN)/agd-train --data data/kaggle_3m --preset $* $(RECIPE) --folds 0 --set data.portions=15 --out runs/$*-all $(if $(wildcard runs/$*-all),--resume)
+	$(BIN)/agd-train --data data/kaggle_3m --preset $* --folds 5 --out runs/$*-5fold $(if $(wildcard runs/$*-5fold),--resume)
+	$(BIN)/agd-train --data data/kaggle_3m --preset $* --folds 0 --set data.portions=15 --out runs/$*-all $(if $(wildcard runs/$*-all),--resume)
 	$(BIN)/python benchmarks/ship_weights.py --run runs/$*-all --tested runs/$*-5fold
 
 setup: .venv/ready

@@ -136,7 +136,11 @@ def serve(settings: dict[str, Any], preset: str, batch: int) -> None:
     def answer(what: Any) -> None:
         print(json.dumps(what), flush=True)
 
-    [step() for _ in range(3)]  # which trace and tune
+    try:
+        [step() for _ in range(3)]  # which trace and tune
+    except tf.errors.OpError as error:
+        answer(f"{type(error).__name__}: {error.message[:150]}")
+        return
     answer("ready")
     for command in sys.stdin:
         kind, _, count = command.strip().partition(" ")
@@ -151,7 +155,11 @@ def serve(settings: dict[str, Any], preset: str, batch: int) -> None:
 
 
 class Worker:
-    """A process that serves one row."""
+    """A process that serves one row.
+
+    Raises:
+        RuntimeError: The row does not run on this machine; says why.
+    """
 
     def __init__(self, settings: dict[str, Any], options: argparse.Namespace):
         command = [sys.executable, __file__, "--serve", json.dumps(settings)]
@@ -165,7 +173,10 @@ class Worker:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.receive()
+        state = self.receive()
+        if state != "ready":
+            self.end()
+            raise RuntimeError(state)
 
     def send(self, command: str) -> None:
         """Gives a command."""
@@ -192,7 +203,13 @@ class Worker:
 
 def print_speeds(options: argparse.Namespace) -> None:
     """Prints the table of the rows, and that of two trainings at once."""
-    workers = {row: Worker(ROWS[row], options) for row in options.rows}
+    workers: dict[str, Worker] = {}
+    failures: dict[str, str] = {}
+    for row in options.rows:
+        try:
+            workers[row] = Worker(ROWS[row], options)
+        except RuntimeError as error:
+            failures[row] = str(error)
     cores = range(2) if len(CORES) > 1 else ()
     pair = [Worker({**BFLOAT, "cores": 1, "core": core}, options) for core in cores]
     times: dict[str, list[list[float]]] = {row: [] for row in workers}
@@ -224,6 +241,8 @@ def print_speeds(options: argparse.Namespace) -> None:
         slices = 2e3 * options.batch / wall
         print(f"| mixed_bfloat16, two at once | {wall:.0f} | {busy:.0f} | {slices:.1f} | | | |")
     print(f"\n{macs / 1e9:.2f} G multiply-adds a slice forth")
+    for row, failure in failures.items():
+        print(f"{row} does not run here: {failure}")
     for worker in (*workers.values(), *pair):
         worker.end()
 
@@ -255,7 +274,7 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--preset", default="agd_small")
-    parser.add_argument("--batch", type=int, default=16, help="slices in a batch")
+    parser.add_argument("--batch", type=int, help="slices in a batch; default: the preset's")
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--profile", nargs="*", choices=list(ROWS), default=["mixed_bfloat16"])
     parser.add_argument("--rounds", type=int, default=5, help="turns of each row")
@@ -266,9 +285,11 @@ def main() -> None:
     if options.serve:
         serve(options.serve, options.preset, options.batch)
         return
+    from agd_keras.config import make_config
     from agd_keras.training.environment import describe_environment
     from agd_keras.training.strategy import resolve_precision
 
+    options.batch = options.batch or make_config({"preset": options.preset}).training.batch_size
     where = describe_environment(resolve_precision("auto"))
     versions = ", ".join(f"{name} {where['packages'][name]}" for name in ("tensorflow", "keras"))
     print(f"{options.preset}, batch {options.batch}; {where['processor']}, {where['cores']} cores;")
