@@ -107,9 +107,9 @@ def _assert_equal(read_history, one, other):
         for name in FIGURES:
             # One device takes the fused batch normalisation, two take Keras' own: validation has
             # the rounding of all steps, and a pixel at the threshold may fall to either side.
-            near = {"rtol": 1e-4 if name.startswith("val_") else 1e-5}
-            if name.endswith(("_dice", "_iou")):
-                near["atol"] = 1e-3
+            near = {"rtol": 1e-4, "atol": 1e-4} if name.startswith("val_") else {"rtol": 1e-5}
+            if name == "mask_dice":
+                near = {"atol": 5e-4}  # one pixel of a batch of these small images is 2e-4
             np.testing.assert_allclose(first[name], second[name], err_msg=name, **near)
 
 
@@ -151,7 +151,7 @@ def test_two_processes_train_as_one(tiny_command, read_history, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_precision_trains_to_the_same_dice(tmp_path):
+def test_every_precision_trains_to_the_same_dice(read_history, tmp_path):
     from agd_keras.config import make_config
     from agd_keras.data.phantom import make_phantom
     from agd_keras.training.train import train
@@ -177,7 +177,9 @@ def test_every_precision_trains_to_the_same_dice(tmp_path):
         )
         dice[precision] = train(config, tmp_path / precision)["subject"]["mean_dice"]
     print(dice)  # for docs/reliability.md
-    assert dice["float32"] > 0.8
-    # Rounding alone, by the number of threads, moves a figure by 0.02; a gradient that vanishes
-    # or overflows ends far below.
+    assert dice["float32"] > 0.85
+    # At first they agree closely. Then rounding grows: by the number of threads alone it moves
+    # the Dice by 0.02.
+    first = [read_history(tmp_path / precision / "fold-0")[0]["loss"] for precision in dice]
+    np.testing.assert_allclose(first[1:], first[0], rtol=5e-3)
     assert max(dice.values()) - min(dice.values()) < 0.05, dice
