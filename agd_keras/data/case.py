@@ -36,14 +36,15 @@ class Case:
             unknown thickness; None for pictures, which do not tell.
         masks: Names of the mask files, with `/` for folders, relative to any output folder.
         write_masks: Function of a boolean array of shape `(slices, height, width)` and of one
-            path for each of `masks`, which writes the files in the source's own geometry.
+            path for each of `masks`, which writes the files in the source's own geometry. What it
+            returns, if anything, are further notes.
         notes: What a user should know about how the images were read.
     """
 
     images: np.ndarray
     spacing: tuple[float, float, float] | None
     masks: tuple[str, ...]
-    write_masks: Callable[[np.ndarray, Sequence[Path]], None]
+    write_masks: Callable[[np.ndarray, Sequence[Path]], tuple[str, ...] | None]
     notes: tuple[str, ...] = ()
 
 

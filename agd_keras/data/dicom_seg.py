@@ -1,35 +1,47 @@
 """Writing a mask as a DICOM segmentation that refers to the images it was made from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agd_keras.data.case import one_line
+from agd_keras.data.dicom_decode import silence
+from agd_keras.data.dicom_header import COPIED, copied_values
 from agd_keras.data.dicom_series import Series
 from agd_keras.data.orientation import from_axial
 
-# A segmentation copies these; scanners and anonymisers leave them out.
-_MAY_BE_EMPTY = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
-)
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation
+    from pydicom import Dataset
+
+_ALWAYS = 9  # so many of what may be copied are empty where there is no value
+_MR = "1.2.840.10008.5.1.4.1.1.4"
+_UNKNOWN_THICKNESS = 1.0  # of a single slice, in mm: readers want a number
 
 
-def write_segmentation(mask: np.ndarray, paths: Sequence[Path], path: Path, source: Series) -> None:
+def write_segmentation(
+    mask: np.ndarray, paths: Sequence[Path], path: Path, source: Series
+) -> tuple[str, ...]:
     """Writes a mask as a DICOM segmentation object of one segment, "tumour", made by a machine.
 
     It belongs to the study and the patient of the series, and each frame names the image it was
-    made from.
+    made from. There is a frame for every slice, empty or not: readers such as ITK take frames for
+    neighbours. Of the source's header only valid values of `dicom_header.COPIED` are taken over, so
+    that nothing in it can stop a mask from being written or read.
 
     Args:
         mask: Bool array of shape `(slices, height, width)`, slices upwards, as in `Case.images`.
         paths: The one file to write.
         path: The file or folder that the series was read from, which an error names.
-        source: The series; its headers get the attributes that they lack, empty.
+        source: The series.
+
+    Returns:
+        Notes on what was left out or changed.
 
     Raises:
-        InputError: The headers do not allow it.
         OSError: The file cannot be written.
 
     Reference:
@@ -40,49 +52,111 @@ def write_segmentation(mask: np.ndarray, paths: Sequence[Path], path: Path, sour
     >>> series = read_series([Path("scan.dcm")])  # doctest: +SKIP
     >>> mask = np.zeros((1, 256, 256), bool)
     >>> write_segmentation(mask, [Path("mask.dcm")], Path("scan.dcm"), series)  # doctest: +SKIP
+    ()
     """
+    from pydicom.config import disable_value_validation
+
+    silence()
+    frames = np.ascontiguousarray(from_axial(mask, source.affine).transpose(2, 1, 0), np.uint8)
+    with one_line(path, "DICOM series"), disable_value_validation():
+        values, notes = copied_values(source.header)
+        try:
+            content = _encode(frames, source, values)
+        except Exception:  # what no one thought of must not cost the mask
+            content = _encode(frames, source, {})
+            notes = ("mask without data of patient and study, which could not be written",)
+    paths[0].write_bytes(content)
+    return notes
+
+
+def _encode(frames: np.ndarray, source: Series, values: Mapping[str, str | Sequence[str]]) -> bytes:
+    """The file, from frames of shape `(planes, rows, columns)`."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
     from pydicom.uid import ExplicitVRLittleEndian
 
     from agd_keras import __version__
 
-    planes = from_axial(mask, source.affine).transpose(2, 1, 0)
-    frames = planes
-    if len(source.sources) == 1:
-        frames = np.empty_like(planes)
-        frames[source.order] = planes
-    with one_line(path, "DICOM series"):
-        for header in source.sources:
-            for attribute in _MAY_BE_EMPTY:
-                if attribute not in header:
-                    setattr(header, attribute, None)
-        segment = hd.seg.SegmentDescription(
-            segment_number=1,
-            segment_label="tumour",
-            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=codes.SCT.Neoplasm,
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-            algorithm_identification=hd.AlgorithmIdentificationSequence(
-                name="agd_keras",
-                version=__version__,
-                family=codes.DCM.ArtificialIntelligence,
-            ),
-        )
-        segmentation = hd.seg.Segmentation(
-            source_images=source.sources,
-            pixel_array=np.ascontiguousarray(frames, np.uint8),
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[segment],
-            series_instance_uid=hd.UID(),
-            series_number=9000,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer="agd_keras",
-            manufacturer_model_name="agd_keras",
-            software_versions=__version__,
-            device_serial_number="0",
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            series_description="Predicted tumour",
-        )
-    segmentation.save_as(paths[0])
+    segment = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="tumour",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Neoplasm,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name="agd_keras",
+            version=__version__,
+            family=codes.DCM.ArtificialIntelligence,
+        ),
+    )
+    segmentation = hd.seg.Segmentation(
+        source_images=[_stand_in(source, place, values) for place in range(len(frames))],
+        pixel_array=frames,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        series_instance_uid=hd.UID(),
+        series_number=9000,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="agd_keras",
+        manufacturer_model_name="agd_keras",
+        software_versions=__version__,
+        device_serial_number="0",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        series_description="Predicted tumour",
+        omit_empty_frames=False,
+        specific_character_set="ISO_IR 192",
+    )
+    _refer(segmentation, source.sources)
+    content = BytesIO()
+    segmentation.save_as(content)
+    return content.getvalue()
+
+
+def _stand_in(source: Series, place: int, values: Mapping[str, str | Sequence[str]]) -> "Dataset":
+    """A header for one plane that holds what the reader made sure of, and valid values.
+
+    highdicom takes geometry and all it copies from here; source headers as they are, with their
+    many ways to be wrong, it never sees.
+    """
+    from pydicom import Dataset
+    from pydicom.valuerep import DS
+
+    def rounded(numbers: np.ndarray) -> list:
+        return [DS(float(value), auto_format=True) for value in numbers]
+
+    known = [value for value in (source.thickness, source.gap) if np.isfinite(value)]
+    header = Dataset()
+    for keyword in COPIED[:_ALWAYS]:
+        setattr(header, keyword, None)
+    for keyword, value in values.items():
+        setattr(header, keyword, value)
+    header.SOPClassUID, header.SOPInstanceUID = _MR, f"2.25.{place}"
+    header.StudyInstanceUID = source.header.StudyInstanceUID
+    header.SeriesInstanceUID = source.header.SeriesInstanceUID
+    header.FrameOfReferenceUID, header.Modality = source.frame_of_reference, "MR"
+    header.Columns, header.Rows, _ = source.volume.shape
+    header.ImagePositionPatient = rounded(source.positions[place])
+    header.ImageOrientationPatient = rounded(source.orientation)
+    header.PixelSpacing = rounded(source.spacing)
+    [header.SliceThickness] = rounded(np.array([*known, _UNKNOWN_THICKNESS])[:1])
+    if np.isfinite(source.gap):
+        [header.SpacingBetweenSlices] = rounded(np.array([source.gap]))
+    return header
+
+
+def _refer(segmentation: "Segmentation", sources: Sequence[tuple[str, str, int | None]]) -> None:
+    """Puts references to the true images in place of those to stand-ins."""
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        reference = group.DerivationImageSequence[0].SourceImageSequence[0]
+        class_uid, uid, frame = sources[int(reference.ReferencedSOPInstanceUID.split(".")[-1])]
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = class_uid, uid
+        if frame:
+            reference.ReferencedFrameNumber = frame
+    whole = segmentation.SourceImageSequence
+    files = dict.fromkeys((class_uid, uid) for class_uid, uid, _ in sources)
+    for reference, (class_uid, uid) in zip(whole, files, strict=False):
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = class_uid, uid
+    segmentation.SourceImageSequence = list(whole)[: len(files)]
+    series = segmentation.ReferencedSeriesSequence[0]
+    series.ReferencedInstanceSequence = list(whole)[: len(files)]

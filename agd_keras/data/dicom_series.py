@@ -1,175 +1,229 @@
-"""One DICOM series as a volume: files checked before they are decoded, planes sorted in space."""
+"""One DICOM series as a volume: its planes sorted in space, what does not belong left out."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agd_keras.data.case import check_file, check_voxels, one_line
+from agd_keras.data.case import check_voxels, one_line
+from agd_keras.data.dicom_decode import functional_group, read_frames, read_header
 from agd_keras.data.orientation import check_affine
 from agd_keras.errors import InputError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_EXPECTED = {
-    "Modality": ("MR",),
-    "PhotometricInterpretation": ("MONOCHROME2",),
-    "SamplesPerPixel": (1,),
-    "BitsAllocated": (8, 16, 32),
-}
-_IDENTITY = (
-    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-    "FrameOfReferenceUID",
-)
+__all__ = ["Series", "read_header", "read_series"]
 
-
-def read_header(path: Path, **options: Any) -> "Dataset":
-    """Reads a data set that cannot grow in memory beyond its file."""
-    from pydicom import dcmread
-    from pydicom.filereader import read_file_meta_info
-
-    check_file(path)
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it tells of every oddity
-    with one_line(path, "DICOM file"):
-        if read_file_meta_info(path).get("TransferSyntaxUID") == _DEFLATED:
-            raise InputError(f"{path}: expected a transfer syntax other than deflated")
-        return dcmread(path, **options)
+_TOLERANCE = 1e-3  # mm, or of a unit vector: archives round
+_EVEN = 0.02  # how much distances may differ, of their mean: what highdicom takes for even, too
+_MOST_LEFT_OUT = 1 / 3
 
 
 @dataclass(frozen=True)
 class Series:
     """A volume of shape `(columns, rows, planes)`, planes along the normal.
 
-    `sources` are headers without pixels, of the planes or of the one file with frames, whose place
-    among the planes is in `order`.
+    Args:
+        volume: Float32 array.
+        affine: Array of shape `(4, 4)`, voxel indices to mm to the right, front and top; with the
+            mean step from plane to plane, along the normal or not.
+        thickness: Of a slice in mm, NaN if unknown.
+        positions: DICOM's, of each plane, shape `(planes, 3)`.
+        orientation: DICOM's, two unit vectors, shape `(6,)`.
+        spacing: DICOM's, between rows and between columns.
+        gap: Between planes along the normal in mm, NaN for one plane or uneven distances.
+        frame_of_reference: Its UID.
+        sources: SOPClassUID, SOPInstanceUID and number of the frame, from 1, of each plane; None
+            for the frame in files of one.
+        header: That of the first file.
+        notes: What a user should know.
     """
 
     volume: np.ndarray
     affine: np.ndarray
     thickness: float
-    sources: list["Dataset"]
-    order: np.ndarray
+    positions: np.ndarray
+    orientation: np.ndarray
+    spacing: np.ndarray
+    gap: float
+    frame_of_reference: str
+    sources: list[tuple[str, str, int | None]]
+    header: "Dataset"
     notes: tuple[str, ...]
 
 
-def _group(header: "Dataset", frame: int, name: str) -> "Dataset | None":
-    """Where a frame's attributes of one kind are: in a classic file among all others."""
-    if "PerFrameFunctionalGroupsSequence" not in header:
-        return header
-    own = header.PerFrameFunctionalGroupsSequence[frame]
-    group = own if name in own else header.SharedFunctionalGroupsSequence[0]
-    return group[name][0] if name in group else None
+@dataclass(frozen=True)
+class _Plane:
+    pixels: np.ndarray
+    position: np.ndarray
+    orientation: np.ndarray
+    spacing: np.ndarray
+    thickness: float
+    source: tuple[str, str, int | None]
+
+    @property
+    def kind(self) -> np.ndarray:
+        """Size, orientation and spacing: what all planes of a volume share."""
+        return np.concatenate([self.pixels.shape, self.orientation, self.spacing])
 
 
-def _plane(header: "Dataset", frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Position, orientation, spacing and thickness of a frame, in mm."""
-    position = _group(header, frame, "PlanePositionSequence")
-    orientation = _group(header, frame, "PlaneOrientationSequence")
-    measures = _group(header, frame, "PixelMeasuresSequence")
+def _thickness(measures: "Dataset") -> float:
+    try:
+        value = float(measures.SliceThickness)
+    except Exception:  # absent, empty, no number: no mask depends on it
+        return np.nan
+    return value if 0 < value < np.inf else np.nan
+
+
+def _plane(header: "Dataset", frame: int, pixels: np.ndarray, several: bool) -> _Plane:
+    position = functional_group(header, frame, "PlanePositionSequence")
+    orientation = functional_group(header, frame, "PlaneOrientationSequence")
+    measures = functional_group(header, frame, "PixelMeasuresSequence")
     if position is None or orientation is None or measures is None:
         raise ValueError("expected a position, orientation and spacing for each frame")
-    return (
+    source = (str(header.SOPClassUID), str(header.SOPInstanceUID), frame + 1 if several else None)
+    return _Plane(
+        pixels,
         np.array(position.ImagePositionPatient, float).reshape(3),
         np.array(orientation.ImageOrientationPatient, float).reshape(6),
         np.array(measures.PixelSpacing, float).reshape(2),
-        float(measures.get("SliceThickness") or np.nan),
+        _thickness(measures),
+        source,
     )
 
 
-def _check_header(path: Path, header: "Dataset") -> int:
-    """Refuses what is no grey MR image; returns the number of bytes that its voxels take."""
-    for name, values in _EXPECTED.items():
-        if header.get(name) not in values:
-            wanted = " or ".join(map(str, values))
-            raise InputError(f"{path}: {name} is {header.get(name)}, expected {wanted}")
-    for name in _IDENTITY:
-        if not header.get(name):
-            raise InputError(f"{path}: expected the attribute {name}, which masks refer to")
-    if "PixelData" not in header:
-        raise InputError(f"{path}: expected an image, found a DICOM file without PixelData")
-    shape = (header.get("NumberOfFrames") or 1, header.Rows, header.Columns)
-    check_voxels(path, shape)
-    return prod(map(int, shape)) * header.BitsAllocated // 8
+def _of_one_kind(path: Path, planes: list[_Plane]) -> tuple[list[_Plane], tuple[str, ...]]:
+    """Leaves out the few that are no part of the volume, such as scouts."""
+    kinds = np.array([plane.kind for plane in planes])
+    # The median is that of the many, to the last digit.
+    alike = np.abs(kinds - np.median(kinds, axis=0)).max(axis=1) <= _TOLERANCE
+    others = len(planes) - int(alike.sum())
+    if others > _MOST_LEFT_OUT * len(planes):
+        raise InputError(f"{path}: slices of different size, orientation or spacing in one series")
+    notes = (f"left out {_count(others)} of other size, orientation or spacing",) if others else ()
+    return [plane for plane, same in zip(planes, alike, strict=True) if same], notes
 
 
-def _read_frames(path: Path) -> tuple["Dataset", np.ndarray]:
-    """Reads a file: the header alone, and float32 frames `(frames, rows, columns)`."""
-    from pydicom.pixels import get_decoder, pixel_array
+def _once(path: Path, planes: list[_Plane]) -> tuple[list[_Plane], tuple[str, ...]]:
+    """Leaves out planes that repeat the one before."""
+    kept = planes[:1]
+    normal = _normal(planes[0].orientation)
+    for plane in planes[1:]:
+        last = kept[-1]
+        if (plane.position - last.position) @ normal > _TOLERANCE:
+            kept.append(plane)
+        elif not (
+            np.allclose(plane.position, last.position, rtol=0, atol=_TOLERANCE)
+            and np.array_equal(plane.pixels, last.pixels)
+        ):
+            raise InputError(f"{path}: two slices at one place that differ, expected one each")
+    twice = len(planes) - len(kept)
+    return kept, (f"left out {_count(twice)} equal to others",) if twice else ()
 
-    with one_line(path, "DICOM file"):
-        header = read_header(path)
-        size = _check_header(path, header)
-        syntax = header.file_meta.TransferSyntaxUID
-        decoder = get_decoder(syntax)
-        if not decoder.is_available:
-            needs = [need.rpartition("requires ")[2] for need in decoder.missing_dependencies]
-            raise InputError(
-                f"{path}: transfer syntax {syntax.name} needs {' or '.join(needs)}, not installed"
-            )
-        # Run-length coding could grow to far more than the image that the header tells of.
-        if len(header.PixelData) > 2 * size + 2**16:
-            raise InputError(f"{path}: {len(header.PixelData)} bytes of pixels, expected {size}")
-        frames = pixel_array(header).reshape(-1, header.Rows, header.Columns).astype(np.float32)
-        del header.PixelData
-        for place, frame in enumerate(frames):
-            scale = _group(header, place, "PixelValueTransformationSequence")
-            if scale is not None:
-                frame *= float(scale.get("RescaleSlope", 1))
-                frame += float(scale.get("RescaleIntercept", 0))
-    return header, frames
+
+def _count(slices: int) -> str:
+    return f"{slices} slice{'s' if slices > 1 else ''}"
+
+
+def _normal(orientation: np.ndarray) -> np.ndarray:
+    return np.cross(orientation[:3], orientation[3:])
+
+
+def _orthonormal(path: Path, orientation: np.ndarray) -> np.ndarray:
+    """The two axes without what rounding made of them."""
+    row, column = orientation[:3], orientation[3:]
+    if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=_TOLERANCE):
+        raise InputError(f"{path}: expected ImageOrientationPatient with two unit vectors")
+    row = row / np.linalg.norm(row)
+    column = column - (column @ row) * row
+    return np.concatenate([row, column / np.linalg.norm(column)])
+
+
+def _stacking(positions: np.ndarray, normal: np.ndarray) -> tuple[float, tuple[str, ...]]:
+    """The distance between planes, and what is unusual about how they lie."""
+    if len(positions) == 1:
+        return np.nan, ()
+    notes = []
+    gaps = np.diff(positions @ normal)
+    gap = float(gaps.mean())
+    if np.ptp(gaps) > _EVEN * gap:
+        notes.append(
+            f"slices {gaps.min():.4g} to {gaps.max():.4g} mm apart; "
+            f"the volume takes each for {gap:.4g} mm"
+        )
+    steps = np.diff(positions, axis=0) / gaps[:, None] - normal
+    lean = np.degrees(np.arctan(np.linalg.norm(steps, axis=1).max()))
+    if lean > 1:
+        notes.append(f"slices shifted against each other, by up to {lean:.0f}° to their normal")
+    if notes:
+        notes.append("readers that assume an even, straight stack misplace the mask")
+    return np.nan if np.ptp(gaps) > _EVEN * gap else gap, tuple(notes)
 
 
 def read_series(files: Sequence[Path]) -> Series:
-    """Reads the files of one series and sorts its planes."""
-    sources: list[Dataset] = []
-    planes: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
-    frames: list[np.ndarray] = []
+    """Reads the files of one series and sorts its planes.
+
+    Args:
+        files: Files of one frame or of several, in any order.
+
+    Returns:
+        The `Series`.
+
+    Raises:
+        InputError: A file is damaged, too large or of an unknown kind, or they are no volume.
+    """
+    headers: list[Dataset] = []
+    planes: list[_Plane] = []
     for path in files:
-        header, pixels = _read_frames(path)
-        if len(files) > 1 and len(pixels) > 1:
-            raise InputError(f"{path}: several frames, and the series has other files")
-        if frames and frames[0].shape[1:] != pixels.shape[1:]:
-            raise InputError(f"{path}: slices of different sizes in one series")
-        check_voxels(path, (len(planes) + len(pixels), *pixels.shape[1:]))
+        header, frames = read_frames(path)
+        check_voxels(path, (len(planes) + len(frames), *frames.shape[1:]))
         with one_line(path, "DICOM file"):
-            planes += [_plane(header, frame) for frame in range(len(pixels))]
-        sources.append(header)
-        frames.append(pixels)
+            several = "NumberOfFrames" in header and "PerFrameFunctionalGroupsSequence" in header
+            planes += [_plane(header, *numbered, several) for numbered in enumerate(frames)]
+        headers.append(header)
     path = files[0] if len(files) == 1 else files[0].parent
-    positions, orientations, spacings, thicknesses = map(np.array, zip(*planes, strict=True))
-    row, column = orientations[0, :3], orientations[0, 3:]
-    if not (_close(orientations, orientations[0]) and _close(spacings, spacings[0])):
-        raise InputError(f"{path}: slices of different orientation or spacing in one series")
-    if not _close([row @ row, column @ column, row @ column], [1, 1, 0]):
-        raise InputError(f"{path}: expected ImageOrientationPatient with two unit vectors")
-    normal = np.cross(row, column)
-    order = np.argsort(positions @ normal, kind="stable")
-    gaps = np.diff((positions @ normal)[order])
-    notes: tuple[str, ...] = ()
-    step = normal
-    if len(gaps):
-        if not gaps.min() > 1e-3:
-            raise InputError(f"{path}: two slices at one place, expected one each")
-        if gaps.max() > 1.05 * gaps.min():
-            notes = (f"slices {gaps.min():.4g} to {gaps.max():.4g} mm apart",)
-        step = (positions[order[-1]] - positions[order[0]]) / len(gaps)
+    planes, foreign = _of_one_kind(path, planes)
+    orientation = _orthonormal(path, planes[0].orientation)
+    normal = _normal(orientation)
+    if not all(np.isfinite(plane.position).all() for plane in planes):
+        raise InputError(f"{path}: expected ImagePositionPatient of finite numbers")
+    planes, repeated = _once(path, sorted(planes, key=lambda plane: plane.position @ normal))
+    positions = np.array([plane.position for plane in planes])
+    gap, unusual = _stacking(positions, normal)
+    spacing = planes[0].spacing
+    step = (positions[-1] - positions[0]) / max(len(planes) - 1, 1) if len(planes) > 1 else normal
     affine = np.eye(4)
     affine[:3] = np.column_stack(
-        [row * spacings[0, 1], column * spacings[0, 0], step, positions[order[0]]]
+        [orientation[:3] * spacing[1], orientation[3:] * spacing[0], step, positions[0]]
     )
     affine[:2] *= -1  # DICOM's axes run to the left and back, NIfTI's to the right and front
     check_affine(path, affine)
-    volume = np.concatenate(frames)[order].transpose(2, 1, 0)
-    if len(files) > 1:
-        sources = [sources[place] for place in order]
-    return Series(volume, affine, float(thicknesses[0]), sources, order, notes)
+    frame_of_reference, unplaced = _frame_of_reference(headers)
+    return Series(
+        volume=np.stack([plane.pixels for plane in planes]).transpose(2, 1, 0),
+        affine=affine,
+        thickness=planes[0].thickness,
+        positions=positions,
+        orientation=orientation,
+        spacing=spacing,
+        gap=gap,
+        frame_of_reference=frame_of_reference,
+        sources=[plane.source for plane in planes],
+        header=headers[0],
+        notes=(*foreign, *repeated, *unusual, *unplaced),
+    )
 
 
-def _close(left: np.ndarray | list[float], right: np.ndarray | list[float]) -> bool:
-    return bool(np.allclose(left, right, rtol=0, atol=1e-3))
+def _frame_of_reference(headers: Sequence["Dataset"]) -> tuple[str, tuple[str, ...]]:
+    """The coordinate system of the positions, which anonymisers take away or change by file."""
+    from pydicom.uid import generate_uid
+
+    found = [str(header.get("FrameOfReferenceUID") or "") for header in headers]
+    known = [uid for uid in found if uid]
+    if not known:
+        return generate_uid(), ("no FrameOfReferenceUID; the mask has one of its own",)
+    notes = ("several FrameOfReferenceUIDs in one series, taken for one",)
+    return known[0], notes if len(set(found)) > 1 else ()

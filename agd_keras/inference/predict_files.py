@@ -191,7 +191,7 @@ def predict_files(
             raise InputError(f"{_place(source)}: {error}") from None
         mask = make_mask(probability, threshold, largest_component, min_size)
         with replacing(paths) as made:
-            case.write_masks(mask, made[: len(case.masks)])
+            more = case.write_masks(mask, made[: len(case.masks)]) or ()
             if maps:
                 write_maps(maps, case.images, *made[len(case.masks) :][:2])
             if overlays:
@@ -199,7 +199,7 @@ def predict_files(
                 draw_overlay(case.images, mask, case.spacing).save(made[-1], compress_level=1)
         for path in stale:
             path.unlink(missing_ok=True)
-        notes = "; ".join(case.notes)
+        notes = "; ".join([*case.notes, *more])
         if notes:
             logger.info("%s: %s", source.name, notes)
         found = measure(mask, probability, case.spacing)
