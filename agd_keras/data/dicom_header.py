@@ -126,6 +126,6 @@ def _time(text: str) -> str:
     if not match:
         raise ValueError("expected hours, minutes and seconds")
     hours, *rest = [part for part in match.groups()[:3] if part]
-    time(*(int(part) for part in (hours, *rest)))  # raises if there is no such time
+    time.fromisoformat(":".join([hours.zfill(2), *rest]))  # raises if there is no such time
     fraction = f".{match[4]}" if match[4] and len(rest) == 2 else ""
-    return f"{int(hours):02}{''.join(rest)}{fraction}"
+    return f"{hours.zfill(2)}{''.join(rest)}{fraction}"

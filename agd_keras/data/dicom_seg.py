@@ -28,9 +28,10 @@ def write_segmentation(
     """Writes a mask as a DICOM segmentation object of one segment, "tumour", made by a machine.
 
     It belongs to the study and the patient of the series, and each frame names the image it was
-    made from. There is a frame for every slice, empty or not: readers such as ITK take frames for
-    neighbours. Of the source's header only valid values of `dicom_header.COPIED` are taken over, so
-    that nothing in it can stop a mask from being written or read.
+    made from. There is a frame for every slice, empty or not, and for those that are missing from
+    an even stack, as readers such as ITK take frames for neighbours. Of the source's header only
+    valid values of `dicom_header.COPIED` are taken over, so that nothing in it can stop a mask from
+    being written or read.
 
     Args:
         mask: Bool array of shape `(slices, height, width)`, slices upwards, as in `Case.images`.
@@ -70,7 +71,7 @@ def write_segmentation(
 
 
 def _encode(frames: np.ndarray, source: Series, values: Mapping[str, str | Sequence[str]]) -> bytes:
-    """The file, from frames of shape `(planes, rows, columns)`."""
+    """The file, from frames of the planes of the source, shape `(planes, rows, columns)`."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
     from pydicom.uid import ExplicitVRLittleEndian
@@ -89,9 +90,11 @@ def _encode(frames: np.ndarray, source: Series, values: Mapping[str, str | Seque
             family=codes.DCM.ArtificialIntelligence,
         ),
     )
+    stack = np.zeros((source.places[-1] + 1, *frames.shape[1:]), np.uint8)
+    stack[source.places] = frames
     segmentation = hd.seg.Segmentation(
-        source_images=[_stand_in(source, place, values) for place in range(len(frames))],
-        pixel_array=frames,
+        source_images=_stand_ins(source, values),
+        pixel_array=stack,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[segment],
         series_instance_uid=hd.UID(),
@@ -107,14 +110,14 @@ def _encode(frames: np.ndarray, source: Series, values: Mapping[str, str | Seque
         omit_empty_frames=False,
         specific_character_set="ISO_IR 192",
     )
-    _refer(segmentation, source.sources)
+    _refer(segmentation, dict(zip(source.places.tolist(), source.sources, strict=True)))
     content = BytesIO()
     segmentation.save_as(content)
     return content.getvalue()
 
 
-def _stand_in(source: Series, place: int, values: Mapping[str, str | Sequence[str]]) -> "Dataset":
-    """A header for one plane that holds what the reader made sure of, and valid values.
+def _stand_ins(source: Series, values: Mapping[str, str | Sequence[str]]) -> list["Dataset"]:
+    """Headers of an even stack that hold what the reader made sure of, and valid values.
 
     highdicom takes geometry and all it copies from here; source headers as they are, with their
     many ways to be wrong, it never sees.
@@ -122,41 +125,51 @@ def _stand_in(source: Series, place: int, values: Mapping[str, str | Sequence[st
     from pydicom import Dataset
     from pydicom.valuerep import DS
 
-    def rounded(numbers: np.ndarray) -> list:
+    def rounded(*numbers: float) -> list:
         return [DS(float(value), auto_format=True) for value in numbers]
 
-    known = [value for value in (source.thickness, source.gap) if np.isfinite(value)]
-    header = Dataset()
-    for keyword in COPIED[:_ALWAYS]:
-        setattr(header, keyword, None)
-    for keyword, value in values.items():
-        setattr(header, keyword, value)
-    header.SOPClassUID, header.SOPInstanceUID = _MR, f"2.25.{place}"
-    header.StudyInstanceUID = source.header.StudyInstanceUID
-    header.SeriesInstanceUID = source.header.SeriesInstanceUID
-    header.FrameOfReferenceUID, header.Modality = source.frame_of_reference, "MR"
-    header.Columns, header.Rows, _ = source.volume.shape
-    header.ImagePositionPatient = rounded(source.positions[place])
-    header.ImageOrientationPatient = rounded(source.orientation)
-    header.PixelSpacing = rounded(source.spacing)
-    [header.SliceThickness] = rounded(np.array([*known, _UNKNOWN_THICKNESS])[:1])
-    if np.isfinite(source.gap):
-        [header.SpacingBetweenSlices] = rounded(np.array([source.gap]))
-    return header
+    places = np.arange(source.places[-1] + 1)
+    positions = [np.interp(places, source.places, axis) for axis in source.positions.T]
+    normal = np.cross(source.orientation[:3], source.orientation[3:])
+    height = (source.positions[-1] - source.positions[0]) @ normal
+    gaps = [height / places[-1]] if places[-1] else []
+    known = [source.thickness] if np.isfinite(source.thickness) else gaps
+    headers = []
+    for place, *position in zip(places.tolist(), *positions, strict=True):
+        header = Dataset()
+        for keyword in COPIED[:_ALWAYS]:
+            setattr(header, keyword, None)
+        for keyword, value in values.items():
+            setattr(header, keyword, value)
+        header.SOPClassUID, header.SOPInstanceUID = _MR, f"2.25.{place}"
+        header.StudyInstanceUID = str(source.header.StudyInstanceUID)
+        header.SeriesInstanceUID = str(source.header.SeriesInstanceUID)
+        header.FrameOfReferenceUID, header.Modality = source.frame_of_reference, "MR"
+        header.Columns, header.Rows, _ = source.volume.shape
+        header.ImagePositionPatient = rounded(*position)
+        header.ImageOrientationPatient = rounded(*source.orientation)
+        header.PixelSpacing = rounded(*source.spacing)
+        [header.SliceThickness] = rounded(*(known or [_UNKNOWN_THICKNESS]))
+        if gaps:
+            [header.SpacingBetweenSlices] = rounded(*gaps)
+        headers.append(header)
+    return headers
 
 
-def _refer(segmentation: "Segmentation", sources: Sequence[tuple[str, str, int | None]]) -> None:
+def _refer(segmentation: "Segmentation", sources: dict[int, tuple[str, str, int | None]]) -> None:
     """Puts references to the true images in place of those to stand-ins."""
     for group in segmentation.PerFrameFunctionalGroupsSequence:
-        reference = group.DerivationImageSequence[0].SourceImageSequence[0]
-        class_uid, uid, frame = sources[int(reference.ReferencedSOPInstanceUID.split(".")[-1])]
-        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = class_uid, uid
+        [reference] = group.DerivationImageSequence[0].SourceImageSequence
+        source = sources.get(int(reference.ReferencedSOPInstanceUID.split(".")[-1]))
+        if source is None:
+            del group.DerivationImageSequence  # of a slice that is missing
+            continue
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID, frame = source
         if frame:
             reference.ReferencedFrameNumber = frame
-    whole = segmentation.SourceImageSequence
-    files = dict.fromkeys((class_uid, uid) for class_uid, uid, _ in sources)
-    for reference, (class_uid, uid) in zip(whole, files, strict=False):
-        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = class_uid, uid
-    segmentation.SourceImageSequence = list(whole)[: len(files)]
-    series = segmentation.ReferencedSeriesSequence[0]
-    series.ReferencedInstanceSequence = list(whole)[: len(files)]
+    files = dict.fromkeys((class_uid, uid) for class_uid, uid, _ in sources.values())
+    whole = list(segmentation.SourceImageSequence)[: len(files)]
+    for reference, file in zip(whole, files, strict=True):
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = file
+    segmentation.SourceImageSequence = whole
+    segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence = whole

@@ -34,7 +34,8 @@ class Series:
         positions: DICOM's, of each plane, shape `(planes, 3)`.
         orientation: DICOM's, two unit vectors, shape `(6,)`.
         spacing: DICOM's, between rows and between columns.
-        gap: Between planes along the normal in mm, NaN for one plane or uneven distances.
+        places: Of each plane in an even stack, from 0: higher numbers are left out where slices
+            are missing, none where distances are uneven.
         frame_of_reference: Its UID.
         sources: SOPClassUID, SOPInstanceUID and number of the frame, from 1, of each plane; None
             for the frame in files of one.
@@ -48,7 +49,7 @@ class Series:
     positions: np.ndarray
     orientation: np.ndarray
     spacing: np.ndarray
-    gap: float
+    places: np.ndarray
     frame_of_reference: str
     sources: list[tuple[str, str, int | None]]
     header: "Dataset"
@@ -142,25 +143,28 @@ def _orthonormal(path: Path, orientation: np.ndarray) -> np.ndarray:
     return np.concatenate([row, column / np.linalg.norm(column)])
 
 
-def _stacking(positions: np.ndarray, normal: np.ndarray) -> tuple[float, tuple[str, ...]]:
-    """The distance between planes, and what is unusual about how they lie."""
+def _stacking(positions: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Each plane's place in an even stack, if it is one, and what is unusual about how they lie."""
+    places, notes = np.arange(len(positions)), []
     if len(positions) == 1:
-        return np.nan, ()
-    notes = []
+        return places, ()
     gaps = np.diff(positions @ normal)
-    gap = float(gaps.mean())
-    if np.ptp(gaps) > _EVEN * gap:
+    steps = (gaps / gaps.min()).round()
+    uneven = np.ptp(gaps / steps) > _EVEN * gaps.min() or steps.sum() > 2 * len(steps)
+    if not uneven:
+        places[1:] = np.cumsum(steps)
+    if uneven or steps.max() > 1:
         notes.append(
             f"slices {gaps.min():.4g} to {gaps.max():.4g} mm apart; "
-            f"the volume takes each for {gap:.4g} mm"
+            f"the volume takes each for {gaps.mean():.4g} mm"
         )
-    steps = np.diff(positions, axis=0) / gaps[:, None] - normal
-    lean = np.degrees(np.arctan(np.linalg.norm(steps, axis=1).max()))
+    shifts = np.diff(positions, axis=0) / gaps[:, None] - normal
+    lean = np.degrees(np.arctan(np.linalg.norm(shifts, axis=1).max()))
     if lean > 1:
         notes.append(f"slices shifted against each other, by up to {lean:.0f}° to their normal")
-    if notes:
+    if uneven or lean > 1:
         notes.append("readers that assume an even, straight stack misplace the mask")
-    return np.nan if np.ptp(gaps) > _EVEN * gap else gap, tuple(notes)
+    return places, tuple(notes)
 
 
 def read_series(files: Sequence[Path]) -> Series:
@@ -192,7 +196,7 @@ def read_series(files: Sequence[Path]) -> Series:
         raise InputError(f"{path}: expected ImagePositionPatient of finite numbers")
     planes, repeated = _once(path, sorted(planes, key=lambda plane: plane.position @ normal))
     positions = np.array([plane.position for plane in planes])
-    gap, unusual = _stacking(positions, normal)
+    places, unusual = _stacking(positions, normal)
     spacing = planes[0].spacing
     step = (positions[-1] - positions[0]) / max(len(planes) - 1, 1) if len(planes) > 1 else normal
     affine = np.eye(4)
@@ -209,7 +213,7 @@ def read_series(files: Sequence[Path]) -> Series:
         positions=positions,
         orientation=orientation,
         spacing=spacing,
-        gap=gap,
+        places=places,
         frame_of_reference=frame_of_reference,
         sources=[plane.source for plane in planes],
         header=headers[0],
