@@ -15,22 +15,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.config import disable_value_validation
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_encoder
+from pydicom.tag import Tag
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
     generate_uid,
 )
 
+from agd_keras.data.dicom_decode import _measure_jpeg2000
 from agd_keras.data.dicom_series import read_series
 from agd_keras.data.volumes import find_cases, read_case
+from agd_keras.errors import InputError
 
 CLASSIC, ENHANCED = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 PLANES = {
@@ -140,9 +146,11 @@ def _describe(header: Dataset, layout: Layout, place: int, group: str) -> None:
 
 
 def _save(header: Dataset, path: Path, layout: Layout) -> None:
-    for name, value in layout.more.items():
-        setattr(header, name, value)
-    header.save_as(path, enforce_file_format=True)
+    with disable_value_validation():
+        for name, value in layout.more.items():
+            header.pop(name, None)
+            setattr(header, name, value)
+        header.save_as(path, enforce_file_format=True)
 
 
 def _write_classic(folder: Path, values: np.ndarray, layout: Layout, order=None) -> list[str]:
@@ -187,7 +195,7 @@ def _write_enhanced(folder: Path, values: np.ndarray, layout: Layout, order=None
 def _values(shape, layout: Layout, seed=0) -> np.ndarray:
     low = -(2 ** (layout.stored - 1)) if layout.signed else 0
     values = np.random.default_rng(seed).integers(low, low + 2**layout.stored, shape)
-    values[:, ::2, 3:] = low + 5  # nor noise alone: codecs expect images
+    values[:, ::2, 3:] = low  # nor noise alone: codecs expect images
     values[0, 0, 0], values[-1, -1, -1] = low, low + 2**layout.stored - 1
     return values
 
@@ -238,7 +246,7 @@ def _frames(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def _phantoms(draw):
     """Values, their layout, whether they lie in one file, and an order."""
     planes = draw(st.integers(2, 6))
-    shape = (planes, draw(st.integers(5, 12)), draw(st.integers(5, 12)))
+    shape = (planes, draw(st.integers(12, 20)), draw(st.integers(12, 20)))
     syntax = draw(st.sampled_from(SYNTAXES))
     allocated = draw(st.sampled_from([8, 16]))
     stored = allocated
@@ -324,3 +332,353 @@ def test_any_encoding_is_the_plain_array(tmp_path_factory, phantom):
 @given(phantom=_phantoms())
 def test_many_encodings_are_the_plain_array(tmp_path_factory, phantom):
     _check_phantom(tmp_path_factory.mktemp("phantom"), *phantom)
+
+
+def _phantom(planes=5) -> np.ndarray:
+    """A tumour of 900 in slices that are no neighbours, at no place of symmetry.
+
+    Frames are of whole bytes: of others GDCM, in SimpleITK, reads the last few bits at random.
+    """
+    values = np.random.default_rng(1).integers(0, 100, (planes, 8, 10))
+    values[1, 2:4, 3:6] = values[3, 6:8, 1:5] = 900
+    return values
+
+
+def _places(layout: Layout, inside: np.ndarray) -> np.ndarray:
+    """Where the voxels of a mask are, in mm, sorted."""
+    plane, row, column = np.nonzero(inside)
+    along = column[:, None] * layout.spacing[1] * layout.row
+    down = row[:, None] * layout.spacing[0] * layout.column
+    return _sorted(layout.positions[plane] + along + down)
+
+
+def _sorted(places: np.ndarray) -> np.ndarray:
+    places = np.round(places, 2) + 0.0
+    return places[np.lexsort(places.T)]
+
+
+@pytest.mark.parametrize("write", [_write_classic, _write_enhanced])
+@pytest.mark.parametrize("axes", PLANES)
+@pytest.mark.parametrize("missing", [[], [2]])
+def test_other_readers_place_every_voxel(tmp_path, write, axes, missing):
+    sitk = pytest.importorskip("SimpleITK")
+    layout, values = _straight(6, axes), np.delete(_phantom(6), missing, axis=0)
+    layout.positions = np.delete(layout.positions, missing, axis=0)
+    write(tmp_path / "series", values, layout, order=np.arange(len(values))[::-1])
+    _, path, notes = _predict(tmp_path / "series", 500)
+    assert any("4 to 8 mm apart" in note for note in notes) == bool(missing)
+    right = _places(layout, values > 500)
+
+    image = sitk.ReadImage(str(path))
+    found = np.argwhere(sitk.GetArrayFromImage(image) > 0)[:, ::-1].tolist()
+    places = np.array([image.TransformIndexToPhysicalPoint(index) for index in found])
+    np.testing.assert_allclose(_sorted(places), right, atol=0.011)
+    volume = hd.seg.segread(path).get_volume(combine_segments=True)
+    places = volume.map_indices_to_reference(np.argwhere(volume.array > 0))
+    np.testing.assert_allclose(_sorted(places), right, atol=0.011)
+
+
+def test_uneven_and_shifted_slices_keep_their_places(tmp_path):
+    for name, moves in {
+        "uneven": np.outer([0, 3, 4, 9, 11], [0, 0, 1]),
+        "shifted": np.outer(np.arange(5), [1.5, 0, 4]),
+    }.items():
+        layout, values = _straight(5), _phantom()
+        layout.positions = layout.positions[0] + moves
+        names = _write_classic(tmp_path / name / "series", values, layout)
+        _, path, notes = _predict(tmp_path / name / "series", 500)
+        assert any("even, straight stack" in note for note in notes)
+        found = _frames(path)
+        for uid, plane, position in zip(names, values, layout.positions, strict=True):
+            np.testing.assert_array_equal(found[uid][0], plane > 500)
+            np.testing.assert_allclose(found[uid][1], position)
+    assert any("shifted against each other, by up to 21°" in note for note in notes)
+
+
+KANJI = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+REPAIRED = {
+    "date with dashes": ({"StudyDate": "2001-02-03"}, {"StudyDate": "20010203"}),
+    "date with slashes": ({"PatientBirthDate": "1950/2/3"}, {"PatientBirthDate": "19500203"}),
+    "time with colons": ({"StudyTime": "9:08:07.5"}, {"StudyTime": "090807.5"}),
+    "too fine a time": ({"StudyTime": "101112.1234567"}, {"StudyTime": "101112.123456"}),
+    "sex in a word": ({"PatientSex": "female"}, {"PatientSex": "F"}),
+}
+LEFT_OUT = {
+    "sex U": {"PatientSex": "U"},
+    "two sexes": {"PatientSex": ["M", "F"]},
+    "year only": {"StudyDate": "2001"},
+    "month that is none": {"StudyDate": "20011301"},
+    "day first": {"PatientBirthDate": "13/02/1950"},
+    "zeros": {"PatientBirthDate": "00000000"},
+    "a word": {"StudyTime": "ANONYMIZED"},
+    "hour that is none": {"StudyTime": "251112"},
+    "long number": {"AccessionNumber": "9" * 40},
+    "long identifier": {"PatientID": "x" * 65},
+    "long name": {"PatientName": "x" * 70},
+    "four names": {"ReferringPhysicianName": "a=b=c=d"},
+    "line break": {"StudyDescription": "head\nneck"},
+    "two descriptions": {"StudyDescription": ["head", "neck"]},
+    "age without unit": {"PatientAge": "45"},
+}
+KEPT = {
+    "kanji": {"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": KANJI},
+    "latin": {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jürgen"},
+    "cyrillic": {"SpecificCharacterSet": "ISO_IR 144", "PatientName": "Люкceмбypг"},
+    "unicode": {"SpecificCharacterSet": "ISO_IR 192", "PatientID": "Ω-1"},
+    "one name": {"PatientName": "CASE"},
+    "two methods": {"PatientIdentityRemoved": "YES", "DeidentificationMethod": ["a", "b"]},
+    "empty": {"PatientID": "", "PatientName": None, "StudyDate": ""},
+}
+
+
+@pytest.mark.parametrize("write", [_write_classic, _write_enhanced])
+def test_values_outside_the_standard_lose_no_mask(tmp_path, write):
+    cases = {name: (more, dict.fromkeys(more), "without") for name, more in LEFT_OUT.items()}
+    cases |= {name: (more, right, "repaired") for name, (more, right) in REPAIRED.items()}
+    cases |= {name: (more, more, None) for name, more in KEPT.items()}
+    for name, (more, right, how) in cases.items():
+        write(tmp_path / name / "series", _phantom(), _straight(5, more=more))
+        _, path, notes = _predict(tmp_path / name / "series", 500)
+        mask = hd.seg.segread(path)
+        assert mask.get_volume(combine_segments=True).array.sum() == 14, name
+        for keyword, value in right.items():
+            if keyword != "SpecificCharacterSet":
+                assert (mask.get(keyword) or None) == (value or None), name
+                about = [note for note in notes if keyword in note]
+                assert bool(about) == bool(how) and all(how in note for note in about), name
+        assert not any(str(value) in note for value in more.values() if value for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("named", "found", "right"),
+    [
+        (b"ISO-IR 100", "Müller^J", "Müller^J"),  # a usual misspelling
+        (b"ISO_XX 100", "Müller^J", None),  # which of many sets?
+        (b"ISO_XX 100", "Muller^J", "Muller^J"),
+    ],
+)
+def test_character_sets_that_are_not_known(tmp_path, named, found, right):
+    more = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": found}
+    _write_classic(tmp_path / "series", _phantom(), _straight(5, more=more))
+    _replace(tmp_path / "series", b"ISO_IR 100", named)
+    _, path, notes = _predict(tmp_path / "series", 500)
+    assert (hd.seg.segread(path).PatientName or None) == right
+    assert any("PatientName" in note for note in notes) == (right is None)
+
+
+def _replace(folder: Path, old: bytes, new: bytes) -> None:
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert content.count(old) == 1 and len(old) == len(new)
+        path.write_bytes(content.replace(old, new))
+
+
+def test_names_in_utf_8_without_a_character_set(tmp_path):
+    more = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Müller^J"}
+    _write_classic(tmp_path / "series", _phantom(), _straight(5, more=more))
+    _replace(tmp_path / "series", b"ISO_IR 192", b"ISO_IR 6  ")
+    _, path, notes = _predict(tmp_path / "series", 500)
+    assert hd.seg.segread(path).PatientName == "Müller^J"
+    assert "mask with a repaired PatientName" in notes
+
+
+@pytest.mark.parametrize("thickness", [b"", b"abc ", b"-4", b"0 ", b"inf ", b"4\\5 "])
+def test_thickness_that_is_none(tmp_path, thickness):
+    layout = _straight(5, thickness=None)
+    _write_classic(tmp_path / "series", _phantom(), layout)
+    for path in (tmp_path / "series").iterdir():
+        header = dcmread(path)
+        header[0x00180050] = RawDataElement(
+            Tag(0x00180050), "DS", len(thickness), thickness, 0, False, True
+        )
+        header.save_as(path)
+    _, path, _ = _predict(tmp_path / "series", 500)
+    measures = hd.seg.segread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert (measures.SliceThickness, measures.SpacingBetweenSlices) == (4, 4)
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"])
+@pytest.mark.parametrize("uid", ["1." + "2" * 80, "1.02.x"])
+def test_odd_identifiers_are_referred_to_as_they_are(tmp_path, name, uid):
+    _write_classic(tmp_path / "series", _phantom(), _straight(5, more={name: uid}))
+    _, path, _ = _predict(tmp_path / "series", 500)
+    mask = hd.seg.segread(path)
+    assert mask.get_volume(combine_segments=True).array.sum() == 14
+    held = mask.ReferencedSeriesSequence[0] if name.startswith("Series") else mask
+    assert held[name].value == uid
+
+
+def test_a_frame_of_reference_that_is_gone_or_changes(tmp_path):
+    _write_classic(tmp_path / "a" / "s", _phantom(), _straight(5, more={"FrameOfReferenceUID": ""}))
+    _, path, notes = _predict(tmp_path / "a" / "s", 500)
+    assert hd.seg.segread(path).FrameOfReferenceUID
+    assert "no FrameOfReferenceUID; the mask has one of its own" in notes
+    _write_classic(tmp_path / "b" / "s", _phantom(), _straight(5))
+    for number, file in enumerate(sorted((tmp_path / "b" / "s").iterdir())):
+        header = dcmread(file)
+        header.FrameOfReferenceUID = f"1.{number}"
+        header.save_as(file)
+    _, path, notes = _predict(tmp_path / "b" / "s", 500)
+    assert hd.seg.segread(path).FrameOfReferenceUID == "1.0"
+    assert any("several FrameOfReferenceUIDs" in note for note in notes)
+
+
+def test_what_no_one_thought_of_costs_no_mask(tmp_path, monkeypatch):
+    _write_classic(tmp_path / "series", _phantom(), _straight(5))
+    odd = {"StudyDate": "never", "PatientSex": "?"}, ()
+    monkeypatch.setattr("agd_keras.data.dicom_seg.copied_values", lambda header: odd)
+    _, path, notes = _predict(tmp_path / "series", 500)
+    mask = hd.seg.segread(path)
+    assert mask.get_volume(combine_segments=True).array.sum() == 14
+    assert mask.StudyInstanceUID == "1.2.3" and not mask.PatientID
+    assert any("could not be written" in note for note in notes)
+
+
+def test_notes_of_writing_reach_the_table(tmp_path):
+    from agd_keras.inference.predict_files import predict_files
+
+    class Bright:
+        def predict_patient(self, images):
+            return (images[..., 1] > 500).astype("float32")
+
+    more = {"PatientSex": "U"}
+    _write_classic(tmp_path / "series", _phantom(), _straight(5, more=more))
+    [row] = predict_files(Bright(), [tmp_path / "series"], tmp_path / "out", overlays=False)
+    assert "mask without PatientSex" in row["notes"]
+    assert "PatientSex" in (tmp_path / "out" / "predictions.csv").read_text()
+
+
+def test_nothing_reaches_the_terminal(tmp_path, caplog, recwarn, capfd):
+    more = {"PatientName": "CASE", "StudyDate": "2001/02/03", "PatientSex": "U"}
+    with caplog.at_level("DEBUG"):
+        _write_classic(tmp_path / "series", _phantom(), _straight(5, more=more))
+        caplog.clear()
+        recwarn.clear()
+        _predict(tmp_path / "series", 500)
+    assert [record for record in caplog.records if "dicom" in record.name] == []
+    assert not recwarn.list and capfd.readouterr() == ("", "")
+
+
+VR_OF = {"PatientName": b"\x10\x00\x10\x00PN", "StudyInstanceUID": b"\x20\x00\x0d\x00UI"}
+VR_OF |= {"Rows": b"\x28\x00\x10\x00US", "SliceThickness": b"\x18\x00\x50\x00DS"}
+
+
+@pytest.mark.parametrize("name", VR_OF)
+def test_an_element_that_cannot_be_decoded_ends_one_case_at_most(tmp_path, name):
+    for case in ("odd", "sound"):
+        _write_classic(tmp_path / "in" / case, _phantom(), _straight(5))
+    _replace(tmp_path / "in" / "odd", VR_OF[name], VR_OF[name][:4] + b"ZZ")
+    odd, sound = find_cases([tmp_path / "in" / "odd", tmp_path / "in" / "sound"])
+    assert read_case(sound).images.shape[0] == 5
+    if name in ("PatientName", "SliceThickness"):
+        assert read_case(odd).images.shape[0] == 5
+        _, path, notes = _predict(tmp_path / "in" / "odd", 500)
+        assert hd.seg.segread(path).get_volume(combine_segments=True).array.sum() == 14
+        assert any(name in note for note in notes) == (name == "PatientName")
+    else:
+        with pytest.raises(InputError) as caught:
+            read_case(odd)
+        assert "\n" not in str(caught.value) and str(tmp_path / "in" / "odd") in str(caught.value)
+
+
+def test_equal_files_are_used_once(tmp_path):
+    folder = tmp_path / "series"
+    _write_classic(folder, _phantom(), _straight(5))
+    (folder / "copy.dcm").write_bytes((folder / "001.dcm").read_bytes())
+    again = dcmread(folder / "003.dcm")
+    again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    again.save_as(folder / "again.dcm")
+    case, path, _ = _predict(folder, 500)
+    assert "left out 2 slices equal to others" in case.notes
+    np.testing.assert_array_equal(case.images[..., 1], _phantom())
+    assert len(_frames(path)) == 5
+    again.PixelData = bytes(len(again.PixelData))
+    again.save_as(folder / "again.dcm")
+    with pytest.raises(InputError, match="two slices at one place that differ"):
+        _predict(folder, 500)
+
+
+@pytest.mark.parametrize(
+    "scout",
+    [
+        {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]},
+        {"PixelSpacing": [3, 3]},
+        {"Rows": 10, "Columns": 8},
+    ],
+)
+def test_scouts_within_a_series_are_left_out(tmp_path, scout):
+    folder = tmp_path / "series"
+    _write_classic(folder, _phantom(), _straight(5))
+    header = dcmread(folder / "001.dcm")
+    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    for name, value in scout.items():
+        setattr(header, name, value)
+    header.save_as(folder / "000-scout.dcm")
+    case, path, _ = _predict(folder, 500)
+    assert "left out 1 slice of other size, orientation or spacing" in case.notes
+    np.testing.assert_array_equal(case.images[..., 1], _phantom())
+    assert len(_frames(path)) == 5
+
+
+def test_two_stacks_in_a_series_are_refused(tmp_path):
+    for axes in ("axial", "sagittal"):
+        _write_classic(
+            tmp_path / axes, _phantom(), _straight(5, axes, more={"SeriesInstanceUID": "1.9"})
+        )
+    for path in (tmp_path / "sagittal").iterdir():
+        path.rename(tmp_path / "axial" / f"s{path.name}")
+    with pytest.raises(InputError, match="different size, orientation or spacing"):
+        _predict(tmp_path / "axial", 500)
+
+
+def _jpeg(size) -> bytes:
+    content = io.BytesIO()
+    Image.new("L", size).save(content, "JPEG")
+    return content.getvalue()
+
+
+def _jpeg2000(size, **options) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(np.zeros(size, np.uint8)).save(content, "JPEG2000", no_jp2=True, **options)
+    return content.getvalue()
+
+
+LARGE = (2000, 2000)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "stream", "reason"),
+    [
+        (JPEGLSLossless, jpeg_ls.encode_array(np.zeros(LARGE, np.uint8)), "2000x2000 pixels"),
+        (JPEG2000Lossless, _jpeg2000(LARGE), "2000x2000 pixels"),
+        (JPEGBaseline8Bit, _jpeg(LARGE), "2000x2000 pixels"),
+        (JPEG2000Lossless, _jpeg2000((9, 10))[:30], "unpack"),
+        (JPEG2000Lossless, _jpeg((10, 9)), "expected a JPEG 2000 codestream"),
+        (JPEGLSLossless, _jpeg2000((9, 10)), "expected a baseline, extended or JPEG-LS"),
+        (JPEGLSLossless, bytes(2), "expected a baseline, extended or JPEG-LS"),
+        (
+            RLELossless,
+            bytes([1, 0, 0, 0, 64]) + bytes(59) + bytes([129, 0] * 99),
+            "of more than 90",
+        ),
+    ],
+)
+def test_streams_of_another_size_are_not_decoded(tmp_path, syntax, stream, reason, monkeypatch):
+    layout = _straight(1, allocated=8, stored=8, signed=False)
+    _write_classic(tmp_path / "series", np.zeros((1, 9, 10), int), layout)
+    header = dcmread(tmp_path / "series" / "000.dcm")
+    header.file_meta.TransferSyntaxUID = syntax
+    header.PixelData = encapsulate([bytes(stream)])
+    header["PixelData"].VR = "OB"
+    header.save_as(tmp_path / "series" / "000.dcm")
+    monkeypatch.setattr("pydicom.pixels.pixel_array", None)  # which decodes
+    with pytest.raises(InputError, match=reason):
+        _predict(tmp_path / "series", 500)
+
+
+def test_many_small_tiles_are_not_decoded():
+    stream = bytearray(_jpeg2000((64, 64)))
+    assert _measure_jpeg2000(bytes(stream)) == (64, 64, 1, 8)
+    stream[24:32] = (1).to_bytes(4) * 2
+    with pytest.raises(ValueError, match="4096 tiles"):
+        _measure_jpeg2000(bytes(stream))
