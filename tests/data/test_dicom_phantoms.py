@@ -550,6 +550,7 @@ def test_notes_of_writing_reach_the_table(tmp_path):
 
 def test_nothing_reaches_the_terminal(tmp_path, caplog, recwarn, capfd):
     more = {"PatientName": "CASE", "StudyDate": "2001/02/03", "PatientSex": "U"}
+    more |= {"StudyInstanceUID": "1.02.x", "SpecificCharacterSet": "ISO_XX"}
     with caplog.at_level("DEBUG"):
         _write_classic(tmp_path / "series", _phantom(), _straight(5, more=more))
         caplog.clear()

@@ -169,7 +169,9 @@ def test_missing_decoders_are_named(tmp_path, monkeypatch, error_of):
         ({"Modality": "CT"}, "Modality is CT, expected MR"),
         ({"PhotometricInterpretation": "RGB"}, "PhotometricInterpretation is RGB"),
         ({"BitsAllocated": 1}, "BitsAllocated is 1"),
-        ({"FrameOfReferenceUID": None}, "FrameOfReferenceUID"),
+        ({"SOPInstanceUID": None}, "SOPInstanceUID"),
+        ({"RescaleSlope": 0}, "RescaleSlope is 0"),
+        ({"ImagePositionPatient": ["nan", 0, 0]}, "finite numbers"),
         ({"ImagePositionPatient": None}, "damaged DICOM file"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "two unit vectors"),
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "expected an axial slice"),
@@ -204,12 +206,16 @@ def test_series_that_is_no_volume(tmp_path, read_paths, error_of):
     header.save_as(path)
     assert "two slices at one place" in error_of(tmp_path / "a")
     header.ImagePositionPatient = original
-    header.ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
-    header.save_as(path)
-    assert "different orientation" in error_of(tmp_path / "a")
+    for number, path in enumerate(sorted((tmp_path / "a").iterdir())[:2]):
+        header = pydicom.dcmread(path)
+        header.ImagePositionPatient = [*original[:2], 100 + number]
+        header.ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
+        header.save_as(path)
+    assert "different size, orientation" in error_of(tmp_path / "a")
     path.unlink()
     case = read_paths(tmp_path / "a")
-    assert len(case.images) == 4
+    assert len(case.images) == 3
+    assert "left out 1 slice of other size, orientation or spacing" in case.notes
 
 
 def test_missing_slice_is_noted(tmp_path, read_paths):
@@ -220,7 +226,7 @@ def test_missing_slice_is_noted(tmp_path, read_paths):
     )
     gone.unlink()
     case = read_paths(tmp_path / "a")
-    assert "slices 4 to 8 mm apart" in case.notes
+    assert "slices 4 to 8 mm apart; the volume takes each for 5.333 mm" in case.notes
     np.testing.assert_array_equal(case.images[..., 1], np.delete(_volume(), 2, axis=0))
 
 
