@@ -1,6 +1,7 @@
 """Writing a mask as a DICOM segmentation that refers to the images it was made from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,16 +57,20 @@ def write_segmentation(
     ()
     """
     from pydicom.config import disable_value_validation
+    from pydicom.uid import generate_uid
 
     silence()
     frames = np.ascontiguousarray(from_axial(mask, source.affine).transpose(2, 1, 0), np.uint8)
     with one_line(path, "DICOM series"), disable_value_validation():
         values, notes = copied_values(source.header)
+        if not source.frame_of_reference:
+            source = replace(source, frame_of_reference=generate_uid())
+            notes += ("no FrameOfReferenceUID; the mask has one of its own",)
         try:
             content = _encode(frames, source, values)
         except Exception:  # what no one thought of must not cost the mask
             content = _encode(frames, source, {})
-            notes = ("mask without data of patient and study, which could not be written",)
+            notes += ("mask without data of patient and study, which could not be written",)
     paths[0].write_bytes(content)
     return notes
 

@@ -36,7 +36,7 @@ class Series:
         spacing: DICOM's, between rows and between columns.
         places: Of each plane in an even stack, from 0: higher numbers are left out where slices
             are missing, none where distances are uneven.
-        frame_of_reference: Its UID.
+        frame_of_reference: Its UID, empty if unknown.
         sources: SOPClassUID, SOPInstanceUID and number of the frame, from 1, of each plane; None
             for the frame in files of one.
         header: That of the first file.
@@ -120,7 +120,10 @@ def _once(path: Path, planes: list[_Plane]) -> tuple[list[_Plane], tuple[str, ..
             np.allclose(plane.position, last.position, rtol=0, atol=_TOLERANCE)
             and np.array_equal(plane.pixels, last.pixels)
         ):
-            raise InputError(f"{path}: two slices at one place that differ, expected one each")
+            raise InputError(
+                f"{path}: two slices at one place that differ, expected one each: "
+                "several echoes, times or kinds of image in one series?"
+            )
     twice = len(planes) - len(kept)
     return kept, (f"left out {_count(twice)} equal to others",) if twice else ()
 
@@ -223,11 +226,6 @@ def read_series(files: Sequence[Path]) -> Series:
 
 def _frame_of_reference(headers: Sequence["Dataset"]) -> tuple[str, tuple[str, ...]]:
     """The coordinate system of the positions, which anonymisers take away or change by file."""
-    from pydicom.uid import generate_uid
-
     found = [str(header.get("FrameOfReferenceUID") or "") for header in headers]
-    known = [uid for uid in found if uid]
-    if not known:
-        return generate_uid(), ("no FrameOfReferenceUID; the mask has one of its own",)
     notes = ("several FrameOfReferenceUIDs in one series, taken for one",)
-    return known[0], notes if len(set(found)) > 1 else ()
+    return max(found), notes if len(set(found)) > 1 else ()

@@ -519,7 +519,7 @@ def test_a_frame_of_reference_that_is_gone_or_changes(tmp_path):
         header.FrameOfReferenceUID = f"1.{number}"
         header.save_as(file)
     _, path, notes = _predict(tmp_path / "b" / "s", 500)
-    assert hd.seg.segread(path).FrameOfReferenceUID == "1.0"
+    assert hd.seg.segread(path).FrameOfReferenceUID == "1.4"
     assert any("several FrameOfReferenceUIDs" in note for note in notes)
 
 
