@@ -241,7 +241,8 @@ def mask_boundary(mask: Tensor, width: int = 1) -> Tensor:
     mask = ops.cast(mask, "float32")
     window = 2 * width + 1
     dilation, inverse_erosion = (
-        ops.max_pool(m, window, strides=1, padding="same") for m in (mask, 1.0 - mask)
+        ops.max_pool(m, window, strides=1, padding="same", data_format="channels_last")
+        for m in (mask, 1.0 - mask)
     )
     return dilation + inverse_erosion - 1.0
 
@@ -302,7 +303,7 @@ class EdgeCrossEntropy(keras.losses.Loss):
 
 
 def _cross_entropy() -> keras.losses.Loss:
-    return keras.losses.BinaryCrossentropy(name="cross_entropy")
+    return keras.losses.BinaryCrossentropy(name="cross_entropy", dtype="float32")
 
 
 def _focal() -> keras.losses.Loss:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from agd_keras.data.background import finite, is_dark_around, settle_background
 from agd_keras.errors import InputError
 
 CHANNELS = ("T1", "FLAIR", "T1c")  # as the network takes them
@@ -18,8 +19,6 @@ CHANNELS = ("T1", "FLAIR", "T1c")  # as the network takes them
 MAX_VOXELS = 2**27
 MAX_SIDE = 2**11
 MAX_FILE_BYTES = 2**31
-
-_MAX_VALUE = 1e30  # beyond, sums overflow; no scanner is near it
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,8 @@ def stack_channels(
         channels: By name in `CHANNELS`, real arrays of one shape `(slices, height, width)`.
 
     Returns:
-        Float32 array of shape `(slices, height, width, 3)`, with zero in place of NaN, infinity and
-        what is close to it, and notes on what was filled or not finite.
+        Float32 array of shape `(slices, height, width, 3)`, whose background is the darkest, see
+        `settle_background`, and notes on what was filled or taken for background.
 
     Raises:
         InputError: There is no FLAIR.
@@ -159,14 +158,44 @@ def stack_channels(
     missing = [name for name in CHANNELS if name not in channels]
     notes = [f"{' and '.join(missing)} filled by FLAIR"] if missing else []
     images = np.empty((*channels["FLAIR"].shape, len(CHANNELS)), np.float32)
-    bad = np.zeros(images.shape[:-1], bool)
     for place, name in enumerate(CHANNELS):
         with np.errstate(over="ignore", invalid="ignore"):
             images[..., place] = channels.get(name, channels["FLAIR"])
-            wrong = ~(np.abs(images[..., place]) < _MAX_VALUE)
-        images[wrong, place] = 0
-        bad |= wrong
+    present = [name for name in CHANNELS if name in channels]
+    return images, (*notes, *settle_channels(images, present))
+
+
+def settle_channels(images: np.ndarray, names: Sequence[str] = CHANNELS) -> list[str]:
+    """Makes the background the darkest of each channel, in place.
+
+    Args:
+        images: Array of shape `(slices, height, width, 3)`.
+        names: The channels that notes are about, of `CHANNELS`.
+
+    Returns:
+        Notes on what was taken for background, and where it cannot be told.
+
+    Example:
+
+    >>> settle_channels(np.full((1, 2, 2, 3), np.nan, "float32"))
+    ['4 voxels not finite, taken as background']
+    """
+    bad = np.zeros(images.shape[:-1], bool)
+    moved: dict[float, list[str]] = {}
+    bright = []
+    for place, name in enumerate(CHANNELS):
+        planes = np.ascontiguousarray(images[..., place])
+        bad |= ~finite(planes)
+        settled, air = settle_background(planes)
+        if settled is not planes:
+            images[..., place] = settled
+        if name in names and air is not None:
+            moved.setdefault(air, []).append(name)
+        if name in names and not is_dark_around(settled):
+            bright.append(name)
     count = int(bad.sum())
-    if count:
-        notes.append(f"{count} voxel{'s' if count > 1 else ''} not finite, taken as 0")
-    return images, tuple(notes)
+    notes = [f"{count} voxel{'s' * (count > 1)} not finite, taken as background"] if count else []
+    notes += [f"{air:g} taken as background in {' and '.join(own)}" for air, own in moved.items()]
+    if bright:
+        notes.append(f"no dark background found in {' and '.join(bright)}, the mask may be wrong")
+    return notes

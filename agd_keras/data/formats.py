@@ -3,16 +3,26 @@
 import io
 import threading
 import warnings
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from agd_keras.data.case import check_file, check_voxels
 from agd_keras.errors import InputError
 
 SUFFIXES = (".tif", ".tiff", ".png")
 FLAIR = 1  # its channel, between pre-contrast and post-contrast
+
+_GREY = ("L", "I;16", "I;16B", "I", "F")
+# Tags of TIFF, and what they mean.
+_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _FORMAT = 258, 259, 262, 277, 339
+_WHITE_IS_ZERO, _UNSIGNED, _SIGNED = 0, 1, 2
+_DEEP = (
+    "RGB of 16 bits, of which only the upper 8 could be read; expected RGB of 8 bits, "
+    "or each contrast as a volume (NIfTI, DICOM)"
+)
 
 # Python's warning filters belong to the whole process; readers in other threads wait their turn.
 _WARNINGS = threading.Lock()
@@ -36,30 +46,23 @@ def read_bytes(path: str | Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def decode_image(
-    path: Path, check_size: Callable[[tuple[int, int]], object] = lambda size: None
-) -> Image.Image:
-    """Decodes a file completely, whatever its mode.
+def _decode(path: Path, slices: int = 1) -> tuple[Image.Image, str]:
+    """Decodes a file of a single image that is not too large, one of so many slices.
 
-    Args:
-        path: TIFF or PNG file of a single image.
-        check_size: Called with width and height before anything is decoded; may raise.
-
-    Returns:
-        The Pillow image, loaded.
-
-    Raises:
-        InputError: The file is missing, damaged or of another type; the line names it.
+    Returns the Pillow image, loaded, and how its samples lie in the file, in Pillow's words.
     """
+    check_file(path)
     content = io.BytesIO(read_bytes(path))
     try:
         with _WARNINGS, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata in files that decode well
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(content, formats=("TIFF", "PNG"))
-        if getattr(image, "n_frames", 1) != 1:
+        # Not the number of pages, which takes the square of the time to count.
+        if getattr(image, "is_animated", False):
             raise InputError(f"{path}: holds several pages, expected a single image")
-        check_size(image.size)
+        check_voxels(path, (slices, *image.size[::-1]))
+        stored = image.tile[0].args if image.tile else ""
         image.load()
     except InputError:
         raise
@@ -68,9 +71,73 @@ def decode_image(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path}: more pixels than any slice has, refused to decode") from error
     except Exception as error:  # a damaged file can raise nearly anything in a decoder
-        detail = " ".join(str(error).split()) or type(error).__name__
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path}: truncated or damaged image ({detail})") from error
-    return image
+    return image, stored if isinstance(stored, str) else ""
+
+
+def _values(path: Path, image: Image.Image, stored: str) -> np.ndarray:
+    """The samples of an image as its header means them, which Pillow alone does not give.
+
+    Raises:
+        InputError: Pillow has dropped some of them, or some of their bits.
+    """
+    values = np.asarray(image)
+    if image.format == "PNG":
+        if image.mode == "RGB" and "16" in stored:
+            raise InputError(f"{path}: {_DEEP}")
+        return values
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    samples, photometric = tags.get(_SAMPLES, 1), tags.get(_PHOTOMETRIC)
+    bits, kind = max(tags.get(_BITS, (1,))), max(tags.get(_FORMAT, (1,)))
+    if samples != len(image.getbands()):
+        raise InputError(f"{path}: expected 1 or 3 samples a pixel, found {samples}")
+    if image.mode == "RGB":
+        if bits > 8:
+            raise InputError(f"{path}: {_DEEP}")
+        return values
+    if bits <= 8 and kind == _UNSIGNED:
+        return values  # where white is zero, Pillow has inverted them
+    if photometric == _WHITE_IS_ZERO:
+        if image.mode.startswith("I;16"):
+            return np.uint16(2**bits - 1) - values.astype(np.uint16)
+        raise InputError(f"{path}: expected black as zero in samples of {bits} bits, found white")
+    if image.mode in ("I", "F") and tags.prefix == b"MM" and tags.get(_COMPRESSION, 1) != 1:
+        # Pillow swaps the bytes of what libtiff has swapped already.
+        raise InputError(f"{path}: expected {bits} bits in little-endian order, or not compressed")
+    if kind == _SIGNED and bits == 8:
+        return values.view(np.int8)
+    if kind == _UNSIGNED and bits == 32:
+        return values.astype(np.int32).view(np.uint32)
+    return values
+
+
+def read_values(path: str | Path, slices: int = 1) -> np.ndarray:
+    """Reads a picture of one channel of any depth, or of three of 8 bits.
+
+    Args:
+        path: TIFF or PNG file of a single image.
+        slices: How many of its size there will be, for the limit on a patient's voxels.
+
+    Returns:
+        Array of shape `(height, width)` or, uint8, `(height, width, 3)`.
+
+    Raises:
+        InputError: The file is missing, damaged, too large, or of another kind; the line names it.
+
+    Example:
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "flair.png"
+    >>> Image.fromarray(np.array([[0, 1000]], "uint16")).save(path)
+    >>> read_values(path).tolist()
+    [[0, 1000]]
+    """
+    path = Path(path)
+    image, stored = _decode(path, slices)
+    if image.mode != "RGB" and image.mode not in _GREY:
+        raise InputError(f"{path}: expected an RGB or grey image, found mode {image.mode}")
+    return _values(path, image, stored)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -93,10 +160,11 @@ def read_image(path: str | Path) -> np.ndarray:
     >>> read_image(path).shape
     (4, 6, 3)
     """
-    image = decode_image(Path(path))
+    path = Path(path)
+    image, stored = _decode(path)
     if image.mode != "RGB":
         raise InputError(f"{path}: expected an 8-bit image of 3 channels, found mode {image.mode}")
-    return np.asarray(image)
+    return _values(path, image, stored)
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -119,10 +187,13 @@ def read_mask(path: str | Path) -> np.ndarray:
     >>> read_mask(path).tolist()
     [[False, True]]
     """
-    image = decode_image(Path(path))
-    if image.mode not in ("L", "1"):
+    path = Path(path)
+    image, stored = _decode(path)
+    if image.mode == "1":
+        return np.asarray(image)
+    if image.mode != "L":
         raise InputError(f"{path}: expected an 8-bit mask of 1 channel, found mode {image.mode}")
-    values = np.asarray(image.convert("L"))
+    values = _values(path, image, stored)
     other = values[(values != 0) & (values != 255)]
     if other.size:
         raise InputError(f"{path}: expected a mask of 0 and 255 only, found {other[0]}")

@@ -1,9 +1,9 @@
 """Cases of NIfTI files: one of three or four dimensions, or one for each contrast."""
 
-import gzip
 import io
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from agd_keras.data.case import CHANNELS, Case, check_file, check_voxels, one_line, stack_channels
 from agd_keras.data.orientation import axial_spacing, check_affine, from_axial, to_axial
+from agd_keras.data.unzip import read_range
 from agd_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,9 +78,8 @@ def _open(path: Path) -> "Nifti1Image":
     size = path.stat().st_size
     compressed = path.name.lower().endswith(".gz")
     with one_line(path, "NIfTI file"), LoggingOutputSuppressor():
-        with gzip.open(path) if compressed else path.open("rb") as file:
-            # Not more than this: an extension can claim to be of any size.
-            start = file.read(_MAX_OFFSET)
+        # Not more than this: an extension can claim to be of any size.
+        start = read_range(path, 0, _MAX_OFFSET)
         # Their first four bytes tell the two versions apart, in either byte order.
         version2 = start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
         image_class = nibabel.Nifti2Image if version2 else nibabel.Nifti1Image
@@ -121,8 +121,17 @@ def _find_channels(files: Sequence[Path]) -> tuple[dict[str, tuple[Path, int]], 
 
 def _read(path: Path, image: "Nifti1Image", place: int) -> np.ndarray:
     """Reads one channel as axial slices."""
+    from nibabel.arrayproxy import ArrayProxy
+
+    stored, shape = image.dataobj, image.shape[:3]
+    size = prod(shape) * stored.dtype.itemsize
+    start = stored.offset + place * size
     with one_line(path, "NIfTI file"), np.errstate(all="ignore"):
-        volume = image.dataobj[..., place] if image.ndim == 4 else image.dataobj[...]
+        content = read_range(path, start, start + size)
+        if len(content) < size:
+            raise InputError(f"{path}: truncated, {size - len(content)} bytes of voxels are missing")
+        layout = (shape, stored.dtype, 0, stored.slope, stored.inter)
+        volume = ArrayProxy(io.BytesIO(content), layout)[...]
         return to_axial(np.asarray(volume, np.float32), image.affine)
 
 
@@ -132,6 +141,18 @@ def _spacing(path: Path, image: "Nifti1Image") -> tuple[float, float, float]:
         to_mm = {"meter": 1e3, "micron": 1e-3}.get(image.header.get_xyzt_units()[0], 1.0)
     slices, rows, columns = axial_spacing(image.affine)
     return slices * to_mm, rows * to_mm, columns * to_mm
+
+
+def _orientation_notes(image: "Nifti1Image") -> tuple[str, ...]:
+    """What is to be said of the affine, of which a header can hold two."""
+    quaternion, matrix = (image.header[name] > 0 for name in ("qform_code", "sform_code"))
+    if not (quaternion or matrix):
+        return ("no orientation in the header, taken as nibabel does",)
+    if quaternion and matrix:
+        with suppress(Exception):  # one that nibabel refuses is of no concern here
+            if not np.allclose(image.header.get_qform(), image.affine, rtol=0, atol=0.1):
+                return ("qform and sform of the header differ, taken as the sform says",)
+    return ()
 
 
 def read_nifti(name: str, files: Sequence[Path]) -> Case:
@@ -176,8 +197,7 @@ def read_nifti(name: str, files: Sequence[Path]) -> Case:
     images, notes = stack_channels(first, channels)
     if numbered and len(found) > 1:
         notes = (f"channels taken as {', '.join(found)}", *notes)
-    if not (source.header["qform_code"] > 0 or source.header["sform_code"] > 0):
-        notes += ("no orientation in the header, taken as nibabel does",)
+    notes += _orientation_notes(source)
     suffix = ".nii.gz" if first.name.lower().endswith(".gz") else ".nii"
     masks = (f"{name}_mask{suffix}",)
     return Case(images, _spacing(first, source), masks, partial(_write, source=source), notes)

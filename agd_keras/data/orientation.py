@@ -89,6 +89,10 @@ def from_axial(slices: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
     """Returns the distances between axial slices, rows and columns.
 
+    They are those of parallel planes and lines: of slices shifted against each other, as by a
+    tilted gantry, the product of all three is still the volume of a voxel, and that of the last two
+    the area of a pixel.
+
     Args:
         affine: As for `to_axial`.
 
@@ -97,15 +101,18 @@ def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
 
     Example:
 
-    >>> axial_spacing(np.diag([1.0, 2.0, 5.0, 1.0]))
+    >>> sheared = np.diag([1.0, 2.0, 5.0, 1.0])
+    >>> sheared[1, 2] = 3
+    >>> axial_spacing(sheared)
     (5.0, 2.0, 1.0)
     """
     from nibabel import orientations
 
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    world = orientations.io_orientation(affine)[:, 0].astype(int)
-    columns, rows, slices = (float(lengths[list(world).index(axis)]) for axis in range(3))
-    return slices, rows, columns
+    world = list(orientations.io_orientation(affine)[:, 0].astype(int))
+    column, row, slice_ = (affine[:3, world.index(axis)] for axis in range(3))
+    normal = np.cross(column, row)
+    columns, area = np.linalg.norm(column), np.linalg.norm(normal)
+    return float(abs(normal @ slice_) / area), float(area / columns), float(columns)
 
 
 def square_view(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from agd_keras.data.background import settle_background
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -21,7 +23,8 @@ def normalize_patient(images: np.ndarray) -> np.ndarray:
     Scanner intensities have no unit, so each patient is measured against itself. Tissue is what is
     brighter than the mean of the channel: air makes up more than half of every stack, which puts
     that mean between the two. The rule has no parameter and gives the same result for an image
-    multiplied by any positive number.
+    multiplied by any positive number. What is not finite, and a constant background among the
+    values of the tissue, is air too, see `settle_background`.
 
     Args:
         images: Array of shape `(slices, height, width, channels)`, any real type: all slices of
@@ -48,7 +51,9 @@ def normalize_patient(images: np.ndarray) -> np.ndarray:
 def _channel(images: np.ndarray, channel: int) -> np.ndarray:
     """One channel as it lies best in memory, `(slices, height, width)`, uint8 or float32."""
     dtype = np.uint8 if images.dtype == np.uint8 else np.float32
-    return np.ascontiguousarray(images[..., channel], dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is background
+        values = np.ascontiguousarray(images[..., channel], dtype)
+    return settle_background(values)[0]
 
 
 def _scale_of(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

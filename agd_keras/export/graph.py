@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from agd_keras.data.preprocess import CLIP
 from agd_keras.evaluation.calibration import SURE
+from agd_keras.export.background import settle_background
 from agd_keras.export.network import Network
 
 OVER_IMAGE, OVER_PATIENT = (-1, -2), (-1, -2, -4)
@@ -58,6 +59,7 @@ def normalize(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> tf.Tensor:
             values = tf.reduce_mean(values, axis, keepdims=True)
         return values
 
+    planes = settle_background(planes, axes)
     # The mean of what remains takes back the rounding of the first: a constant is then exact.
     centred = planes - mean(planes)
     centred -= mean(centred)

@@ -34,13 +34,13 @@ def ensemble_model(models: Sequence[keras.Model]) -> keras.Model:
         return first
     if len({(model.input_shape, tuple(sorted(model.output))) for model in models}) > 1:
         raise InputError("folds of different input size or outputs: cannot be exported as one")
-    image = keras.Input(first.input_shape[1:], name="image")
+    image = keras.Input(first.input_shape[1:], dtype="float32", name="image")
     folds = [
         keras.Model(model.input, model.output, name=f"fold_{index}")(image)
         for index, model in enumerate(models)
     ]
     outputs = {
-        name: keras.layers.Average(name=name)([fold[name] for fold in folds])
+        name: keras.layers.Average(dtype="float32", name=name)([fold[name] for fold in folds])
         for name in sorted(first.output)
     }
     return keras.Model(image, outputs, name=first.name)

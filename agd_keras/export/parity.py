@@ -17,11 +17,13 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
 from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.export.samples import Samples, read_prepared
+from agd_keras.inference.answers import ask, check_answer
 from agd_keras.inference.artefacts import find_version
 
 PARITY = "parity.json"
 BATCH = 32
 RUNS = 31  # odd, so that the median is one of them
+NAMES = {"keras": "the Keras model", "artefact": "the exported model"}
 PACKAGES = ("agd_keras", "keras", "tensorflow", "ai-edge-litert", "onnxruntime")
 
 
@@ -61,6 +63,10 @@ def measure_parity(
         of the network. `dice`: 2·TP / (2·TP + FP + FN) over all pixels of all slices at their
         original size; `patient_dice`: its mean over patients; both for `keras`, `artefact` and each
         name of `served`. `latency_ms`: median of the network alone for a batch of one slice.
+
+    Raises:
+        InputError: A network answers something else than probabilities, outputs differ, or the
+            original finds nothing of the tumour, which any artefact would do as well.
     """
     candidates = {"keras": model, "artefact": artefact}
     served = served or {}
@@ -70,11 +76,15 @@ def measure_parity(
     pixels = 0
     for images, prepared, truth in read_prepared(samples.scored, model.input_shape[1]):
         one = prepared[:1]
-        outputs = {name: _predict(network, prepared) for name, network in candidates.items()}
+        outputs = {
+            name: _predict(network, prepared, NAMES[name])
+            for name, network in candidates.items()
+        }
         for name, probability in outputs["keras"].items():
+            if name not in outputs["artefact"]:
+                raise InputError(f"{NAMES['artefact']}: expected the output {name!r}")
             difference = np.abs(probability - outputs["artefact"][name])
-            # NaN must not get lost in a comparison.
-            largest[name] = float(np.maximum(largest.get(name, 0.0), difference.max()))
+            largest[name] = max(largest.get(name, 0.0), float(difference.max()))
             total[name] = total.get(name, 0.0) + float(difference.sum(dtype=np.float64))
         pixels += outputs["keras"]["mask"].size
         for name, output in outputs.items():
@@ -83,7 +93,16 @@ def measure_parity(
                 scores.count(truth, scale_temperature(np.stack(mask), temperature) >= threshold)
             )
         for name, predict in served.items():
-            counts[name].append(scores.count(truth, predict(images) >= threshold))
+            where = f"{NAMES['artefact']}, signature {name}"
+            answer = {"probability": predict(images)}
+            probability = check_answer(answer, truth.shape, where, "probability")["probability"]
+            counts[name].append(scores.count(truth, probability >= threshold))
+    dice = {name: scores.dice(sum(own, scores.Counts())) for name, own in counts.items()}
+    if not sum(own.tp for own in counts["keras"]):
+        raise InputError(
+            f"{NAMES['keras']} finds no tumour in {len(samples.scored)} slices of {samples.data}: "
+            "nothing to compare by; expected a trained model, and --data of the kind it is for"
+        )
     return {
         "data": samples.data,
         "scored": samples.side,
@@ -94,7 +113,7 @@ def measure_parity(
         "difference": {
             name: {"max": largest[name], "mean": total[name] / pixels} for name in largest
         },
-        "dice": {name: scores.dice(sum(own, scores.Counts())) for name, own in counts.items()},
+        "dice": dice,
         "patient_dice": {
             name: float(np.mean([scores.dice(one) for one in own])) for name, own in counts.items()
         },
@@ -143,9 +162,9 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _predict(network: Network, prepared: np.ndarray) -> dict[str, np.ndarray]:
+def _predict(network: Network, prepared: np.ndarray, where: str) -> dict[str, np.ndarray]:
     starts = range(0, len(prepared), BATCH)
-    batches = [network.predict_on_batch(prepared[start : start + BATCH]) for start in starts]
+    batches = [ask(network, prepared[start : start + BATCH], where) for start in starts]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -183,7 +202,8 @@ def parity_table(parity: Mapping[str, Any]) -> Any:
     """Makes a rich table of what `measure_parity` returned."""
     from rich.table import Table
 
-    table = Table(title=f"{parity['slices']} slices of {parity['patients']} {parity['scored']}")
+    compared = f"{parity['slices']} slices of {parity['patients']} {parity['scored']}"
+    table = Table(title=f"{compared} of {parity['data']}")
     for column in ("", "Dice", "mean Dice of patients", "ms a slice"):
         table.add_column(column, justify="right" if column else "left")
     for name, dice in parity["dice"].items():

@@ -56,8 +56,14 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
         The `Source`.
 
     Raises:
-        InputError: The model or the data cannot be used, or the model is an export already.
+        InputError: The model or the data cannot be used, the model is an export already, or Keras
+            runs on another backend than TensorFlow.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            "agd-export needs the TensorFlow backend, found "
+            f"KERAS_BACKEND={keras.backend.backend()}"
+        )
     if is_artefact(find_model(model)):
         raise InputError(f"{model}: expected a .keras file or a run folder, found an export")
     predictor = load_predictor(model)
@@ -149,5 +155,5 @@ def describe(
     """
     refuse_drop(parity, max_drop, where)
     parity = {**parity, "origin": source.origin}
-    write_text(folder / PARITY, json.dumps(parity, indent=1) + "\n")
+    write_text(folder / PARITY, json.dumps(parity, indent=1, allow_nan=False) + "\n")
     write_text(folder / CARD, model_card(source.origin, parity, usage))

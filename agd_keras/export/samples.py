@@ -1,5 +1,6 @@
 """Which slices an exported model is compared on, and which ones its integers are fitted to."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from agd_keras.data.preprocess import prepare_patient
 from agd_keras.data.slices import Slice
 from agd_keras.evaluation.evaluate import by_patient, read_patient
 from agd_keras.weights import find_model
+
+logger = logging.getLogger(__name__)
 
 # Patients of a data set without folds: as many as a validation set of LGG, and more than that
 # changes no scale of an integer.
@@ -44,7 +47,7 @@ def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples
     Args:
         model: A run folder, or a `.keras` file in one or elsewhere.
         data: `phantom` or a folder. By default the data of the run if it is still there, else
-            `phantom`.
+            `phantom`, which a logged line says.
 
     Returns:
         The validation patients of the model's first fold, with those that it was trained on as
@@ -66,8 +69,12 @@ def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples
     if (run / "config.yaml").is_file() and (run / "folds.json").is_file():
         settings = load_config(run / "config.yaml").get("data") or {}
     own = settings.get("path")
+    if data is None and own and Path(own).is_dir():
+        data = own
     if data is None:
-        data = own if own and Path(own).is_dir() else "phantom"
+        why = f"the data of the run, {own}, are not here" if own else "the model names no data"
+        logger.warning("%s: %s, compared on the phantom; --data names others", model, why)
+        data = "phantom"
     slices = find_data(data)
     if settings.get("split") == "subject":  # else no patient is new to the model
         known = {one.patient for one in slices}

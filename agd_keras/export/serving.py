@@ -11,6 +11,7 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.export.client_grpc import GrpcClient
 from agd_keras.export.client_rest import RestClient
+from agd_keras.inference.answers import check_answer
 from agd_keras.inference.artefacts import CALIBRATION
 from agd_keras.inference.temperature import Calibration
 
@@ -102,7 +103,8 @@ class ServingClient:
             Float32 array of shape `(slices, height, width)`, values 0 to 1.
 
         Raises:
-            InputError: The server is out of reach or refuses a request.
+            InputError: The server is out of reach, refuses a request, or answers something else
+                than probabilities.
         """
         shape = images.shape[1:3]
         if self.image_size:
@@ -114,11 +116,8 @@ class ServingClient:
             batch = {self.input: rows[start : start + self.batch_size]}
             answer = self.client.predict(self.signature, batch, self.output)
             size = (self.image_size,) * 2 if self.image_size else shape
-            if answer.shape != (len(batch[self.input]), *size, 1):
-                raise InputError(
-                    f"{self.client.url}: expected {self.output!r} of shape "
-                    f"{(len(batch[self.input]), *size, 1)}, got {answer.shape}"
-                )
+            expected = (len(batch[self.input]), *size, 1)
+            check_answer({self.output: answer}, expected, self.client.url, self.output)
             for offset, plane in enumerate(answer[..., 0]):
                 resized = resize_probability(plane, shape)
                 if self.image_size:  # otherwise the server did it

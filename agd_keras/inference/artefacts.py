@@ -1,6 +1,7 @@
 """Exported networks as something that a `Predictor` can call as it calls a Keras model."""
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,13 @@ def _load_tflite(path: Path) -> Artefact:
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     runner = interpreter.get_signature_runner(SIGNATURE)
     shape = runner.get_input_details()["image"]["shape_signature"].tolist()
-    return _artefact(shape, runner.get_output_details(), lambda batch: runner(image=batch))
+    turn = threading.Lock()  # an interpreter holds the tensors of one call; it has threads itself
+
+    def predict(batch: np.ndarray) -> Outputs:
+        with turn:
+            return runner(image=batch)
+
+    return _artefact(shape, runner.get_output_details(), predict)
 
 
 def _load_onnx(path: Path) -> Artefact:
@@ -124,12 +131,25 @@ def _artefact(
     shape: Iterable[Any], outputs: Iterable[str], predict: Callable[[np.ndarray], Outputs]
 ) -> Artefact:
     _, *sizes = shape
-    # What any size would do for is -1, None or a name.
-    fixed = len(sizes) == 3 and all(isinstance(size, int) and size > 0 for size in sizes)
-    if "mask" not in outputs or not fixed:
+    if "mask" not in outputs or not takes_slices((None, *sizes)):
         raise ValueError(
-            "expected one input (batch, height, width, channels) of fixed size and an output "
+            "expected one input (batch, side, side, 3) of fixed size and an output "
             f"'mask', found an input (batch, {', '.join(map(str, sizes))}) and the outputs "
             f"{', '.join(sorted(outputs))}"
         )
     return Artefact((None, *sizes), predict)
+
+
+def takes_slices(shape: Any) -> bool:
+    """Tells whether a network's input is a batch of square slices of three contrasts.
+
+    Example:
+
+    >>> takes_slices((None, 128, 128, 3)), takes_slices((None, None, None, 3))
+    (True, False)
+    """
+    # What any size would do for is -1, None or a name; of several inputs there is a list.
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        return False
+    _, height, width, channels = shape
+    return isinstance(height, int) and 0 < height == width and channels == 3

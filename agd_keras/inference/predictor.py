@@ -12,7 +12,8 @@ from agd_keras import layers, losses, metrics  # noqa: F401 (registers what mode
 from agd_keras.data.preprocess import prepare_patient, resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation.calibration import scale_temperature
-from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact
+from agd_keras.inference.answers import ask
+from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact, takes_slices
 from agd_keras.inference.temperature import Calibration, read_calibration
 from agd_keras.models import explain_model
 from agd_keras.weights import find_model
@@ -26,6 +27,10 @@ class Predictor:
             probabilities are averaged.
         batch_size: Slices that go through the network at a time.
         calibration: How the probabilities are to be read. Default: as they come.
+        name: What the models are called in an error.
+
+    Raises:
+        InputError: The models differ in input size.
 
     Example:
 
@@ -40,11 +45,16 @@ class Predictor:
         models: Sequence[keras.Model | Artefact],
         batch_size: int = 32,
         calibration: Calibration | None = None,
+        name: str = "the model",
     ):
         self.models: list[Any] = list(models)  # exported ones answer as Keras models do
         self.batch_size = batch_size
         self.calibration = calibration or Calibration()
-        self.image_size: int = self.models[0].input_shape[1]
+        self.name = name
+        sizes = sorted({model.input_shape[1] for model in self.models})
+        if len(sizes) > 1:
+            raise InputError(f"{name}: expected networks of one input size, found {sizes}")
+        self.image_size: int = sizes[0]
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
         """Predicts the probability of tumour at every pixel of a patient's slices.
@@ -55,6 +65,9 @@ class Predictor:
 
         Returns:
             Float32 array of shape `(slices, height, width)`, values 0 to 1.
+
+        Raises:
+            InputError: A network answers something else than probabilities.
         """
         return self.predict_prepared(prepare_patient(images, self.image_size), images.shape[1:3])
 
@@ -72,7 +85,7 @@ class Predictor:
         probabilities = np.empty((len(prepared), *shape), np.float32)
         for start in range(0, len(prepared), self.batch_size):
             batch = prepared[start : start + self.batch_size]
-            masks = [model.predict_on_batch(batch)["mask"][..., 0] for model in self.models]
+            masks = [self._ask(model, batch)["mask"][..., 0] for model in self.models]
             for offset, mask in enumerate(np.stack(masks).mean(axis=0)):
                 probability = resize_probability(mask, shape)
                 probabilities[start + offset] = scale_temperature(
@@ -96,8 +109,11 @@ class Predictor:
         model = self.models[0]
         if isinstance(model, keras.Model):  # into an exported one nobody can look
             model = explain_model(model)
-        outputs = model.predict_on_batch(slice_)
+        outputs = self._ask(model, slice_)
         return {name: output[0, ..., 0] for name, output in outputs.items()}
+
+    def _ask(self, model: Any, batch: np.ndarray) -> dict[str, np.ndarray]:
+        return ask(model, batch, self.name)
 
 
 def load_predictor(model: str | Path) -> Predictor:
@@ -115,12 +131,13 @@ def load_predictor(model: str | Path) -> Predictor:
     """
     path = find_model(model)
     if is_artefact(path):
-        return Predictor([load_artefact(path)], calibration=read_calibration(path))
+        loaded = [load_artefact(path)]
+        return Predictor(loaded, calibration=read_calibration(path), name=str(model))
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: expected a run folder with fold-*/model.keras")
     models = [load_model(file, compiled=False) for file in files]
-    return Predictor(models, calibration=read_calibration(path))
+    return Predictor(models, calibration=read_calibration(path), name=str(model))
 
 
 def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
@@ -158,4 +175,9 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
         raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None
     if not isinstance(model, keras.Model) or "mask" not in (model.output_names or ()):
         raise InputError(f"{path}: expected a model with the output 'mask'")
+    if not takes_slices(model.input_shape):
+        raise InputError(f"{path}: expected one input (batch, side, side, 3) of fixed size")
+    for variable in model.variables:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise InputError(f"{path}: expected finite weights, {variable.path} has others")
     return model

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from agd_keras.layers.conv_block import NORM_MOMENTUM
+from agd_keras.layers.conv_block import DATA_FORMAT, NORM_MOMENTUM
 
 
 @keras.saving.register_keras_serializable(package="agd_keras")
@@ -74,6 +74,7 @@ class AttentionGate(keras.layers.Layer):
                 filters,
                 size,
                 strides=size,
+                data_format=DATA_FORMAT,
                 use_bias=use_bias,
                 kernel_initializer="he_normal",
                 kernel_regularizer=keras.regularizers.L2(self.l2) if self.l2 else None,
@@ -132,4 +133,4 @@ def _resize(images, size):
     size = tuple(size)
     if tuple(images.shape[1:3]) == size:
         return images
-    return ops.image.resize(images, size, interpolation="bilinear")
+    return ops.image.resize(images, size, interpolation="bilinear", data_format=DATA_FORMAT)

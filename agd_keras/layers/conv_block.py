@@ -6,6 +6,9 @@ import keras
 # at inference for as long as the learning rate is high.
 NORM_MOMENTUM = 0.9
 
+# Stated by every layer: the default is that of `~/.keras/keras.json`, of whatever project.
+DATA_FORMAT = "channels_last"
+
 
 @keras.saving.register_keras_serializable(package="agd_keras")
 class ConvBlock(keras.layers.Layer):
@@ -52,6 +55,7 @@ class ConvBlock(keras.layers.Layer):
                     filters,
                     3,
                     padding="same",
+                    data_format=DATA_FORMAT,
                     use_bias=False,
                     kernel_initializer="glorot_uniform",
                     kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from agd_keras.layers.conv_block import DATA_FORMAT
+
 GATES = ("residual", "multiply", "concatenate")
 
 
@@ -69,6 +71,7 @@ class EdgeAttention(keras.layers.Layer):
                 filters,
                 size,
                 padding="same",
+                data_format=DATA_FORMAT,
                 kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
                 dtype=self.dtype_policy,
                 name=name,
@@ -93,7 +96,12 @@ class EdgeAttention(keras.layers.Layer):
             logits = step(logits)
         logits = ops.cast(logits, "float32")
         if self.stride > 1:
-            logits = ops.image.resize(logits, tuple(images.shape[1:3]), interpolation="bilinear")
+            logits = ops.image.resize(
+                logits,
+                tuple(images.shape[1:3]),
+                interpolation="bilinear",
+                data_format=DATA_FORMAT,
+            )
         edge = ops.sigmoid(logits)
         weight = ops.cast(edge, images.dtype)
         if self.gate == "residual":

@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from agd_keras.layers import AttentionGate, ConvBlock, EdgeAttention
+from agd_keras.layers.conv_block import DATA_FORMAT
 
 
 def agd_autoencoder(
@@ -80,7 +81,7 @@ def agd_autoencoder(
             return ConvBlock(filters[max(level - 2, 0)], 1, activation, l2, name=name)
         return ConvBlock(filters[level - 1], depth, activation, l2, name=name)
 
-    image = keras.Input(image_shape, name="image")
+    image = keras.Input(image_shape, dtype="float32", name="image")
     outputs = {}
     x = image
     if edge:
@@ -91,6 +92,7 @@ def agd_autoencoder(
             2 * stem_stride,
             strides=stem_stride,
             padding="same",
+            data_format=DATA_FORMAT,
             activation=activation,
             kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
             name="stem",
@@ -102,15 +104,21 @@ def agd_autoencoder(
         x = encode(level)(x)
         if level in skips:
             carried[level] = x
-        x = layers.MaxPooling2D(2, name=f"pool_{level}")(x)
+        x = layers.MaxPooling2D(2, data_format=DATA_FORMAT, name=f"pool_{level}")(x)
     bottleneck = x
     if dropout:
-        x = layers.SpatialDropout2D(dropout, name="dropout")(x)
+        x = layers.SpatialDropout2D(dropout, data_format=DATA_FORMAT, name="dropout")(x)
 
     for level in reversed(levels):
         # Resizing is float32 in any policy; to make its result half precision again, Keras clips
         # it first, which the next layer does not.
-        x = layers.UpSampling2D(2, interpolation="bilinear", dtype="float32", name=f"up_{level}")(x)
+        x = layers.UpSampling2D(
+            2,
+            data_format=DATA_FORMAT,
+            interpolation="bilinear",
+            dtype="float32",
+            name=f"up_{level}",
+        )(x)
         if level in carried:
             skip = carried[level]
             if attention and level in attention_at:
@@ -119,7 +127,9 @@ def agd_autoencoder(
         x = decode(level)(x)
 
     # Kernel and stride of equal size: a 1×1 convolution to each pixel of the original grid.
-    x = layers.Conv2DTranspose(1, stem_stride, strides=stem_stride, name="head")(x)
+    x = layers.Conv2DTranspose(
+        1, stem_stride, strides=stem_stride, data_format=DATA_FORMAT, name="head"
+    )(x)
     outputs["mask"] = layers.Activation("sigmoid", dtype="float32", name="mask")(x)
     return keras.Model(image, outputs, name=name)
 

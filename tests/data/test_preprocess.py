@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from agd_keras.data.background import settle_background
 from agd_keras.data.preprocess import (
     normalize_patient,
     prepare_patient,
@@ -25,7 +26,8 @@ def _normalize(images: np.ndarray) -> np.ndarray:
     """The definition in double precision, pixel by pixel."""
     result = np.full(images.shape, -5.0)
     for channel in range(images.shape[-1]):
-        values = images[..., channel].astype(float).ravel()
+        planes = images[..., channel].astype(float)
+        values = settle_background(planes)[0].ravel()  # see test_background.py
         tissue = [v for v in values if v > values.mean()]
         if tissue:
             mean, deviation = np.mean(tissue), np.std(tissue)

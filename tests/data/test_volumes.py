@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+import time
 import zlib
 from itertools import permutations, product
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from agd_keras.data.case import MAX_FILE_BYTES, check_file
 from agd_keras.data.orientation import axial_spacing, square_view
+from agd_keras.data.unzip import read_range
 from agd_keras.data.volumes import Source, find_cases, read_case
 from agd_keras.errors import InputError
 
@@ -39,7 +43,11 @@ PLAIN[:3, 3] = 80, 90, -40
 
 
 def _volume(shape=SHAPE, seed=0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 1000, shape).astype(np.int16)
+    """Noise within, and less of it around, as in air."""
+    volume = np.random.default_rng(seed).integers(0, 1000, shape).astype(np.int16)
+    volume[[0, -1]] //= 4
+    volume[:, [0, -1]] //= 4
+    return volume
 
 
 def _turned(volume, affine, axes, flips):
@@ -210,14 +218,15 @@ def test_contrasts_must_share_a_grid(tmp_path, error_of):
     assert "the same contrast as" in error_of(tmp_path)
 
 
-def test_voxels_that_are_no_numbers_are_zero(tmp_path, read_paths):
+def test_voxels_that_are_no_numbers_are_background(tmp_path, read_paths):
     volume = _volume().astype(np.float32)
     volume[0, 0, 0], volume[1, 1, 1] = np.nan, -np.inf
     nibabel.Nifti1Image(volume, PLAIN).to_filename(tmp_path / "a.nii")
     case = read_paths(tmp_path / "a.nii")
-    expected = np.nan_to_num(volume, neginf=0).transpose(2, 1, 0)
+    lowest = volume[np.isfinite(volume)].min()
+    expected = np.nan_to_num(volume, nan=lowest, neginf=lowest).transpose(2, 1, 0)
     np.testing.assert_array_equal(case.images[..., 2], expected)
-    assert "2 voxels not finite, taken as 0" in case.notes
+    assert "2 voxels not finite, taken as background" in case.notes
 
 
 def _nifti_header(shape, offset=352.0, dtype=np.uint8, **fields) -> bytes:
@@ -293,7 +302,7 @@ def _png16(array: np.ndarray) -> bytes:
 
 def test_pictures(tmp_path, read_paths, error_of):
     rng = np.random.default_rng(0)
-    colour = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    colour = np.pad(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), ((1, 1), (1, 1), (0, 0)))
     for name in ("a.tif", "b.PNG"):
         Image.fromarray(colour).save(tmp_path / name)
         case = read_paths(tmp_path / name)
@@ -304,16 +313,14 @@ def test_pictures(tmp_path, read_paths, error_of):
         read = np.asarray(Image.open(tmp_path / f"{name[0]}_mask{name[1:]}"))
         np.testing.assert_array_equal(read, mask[0] * 255)
     for dtype in (np.uint8, np.uint16, np.float32):
-        grey = (rng.random((6, 8)) * 255).astype(dtype)
+        grey = np.pad(rng.random((6, 8)) * 255, 1).astype(dtype)
         Image.fromarray(grey).save(tmp_path / "g.tif")
         case = read_paths(tmp_path / "g.tif")
         np.testing.assert_array_equal(case.images, np.repeat(grey[None, ..., None], 3, axis=-1))
         assert case.notes == ("T1 and T1c filled by FLAIR",)
     deep = rng.integers(0, 65536, (6, 8, 3)).astype(np.uint16)
     (tmp_path / "deep.png").write_bytes(_png16(deep))
-    case = read_paths(tmp_path / "deep.png")
-    np.testing.assert_array_equal(case.images[0], deep >> 8)
-    assert case.notes == ("RGB of 16 bits read as its upper 8",)
+    assert "RGB of 16 bits, of which only the upper 8" in error_of(tmp_path / "deep.png")
     Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "rgba.png")
     assert "mode RGBA" in error_of(tmp_path / "rgba.png")
 
@@ -394,6 +401,18 @@ def test_spacing_of_an_oblique_affine():
     assert axial_spacing(PLAIN[:, [2, 0, 1, 3]]) == pytest.approx((5.0, 1.1, 0.9))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.permutations(range(3)))
+def test_voxel_and_pixel_of_a_sheared_affine_have_their_size(seed, axes):
+    random = np.random.default_rng(seed)
+    affine = PLAIN.copy()
+    affine[:3, :3] = PLAIN[:3, :3] @ (np.eye(3) + 0.2 * np.tril(random.uniform(-1, 1, (3, 3)), -1))
+    affine[:3, :3] *= random.choice([-1, 1], 3)
+    slices, rows, columns = axial_spacing(affine[:, [*axes, 3]])
+    assert slices * rows * columns == pytest.approx(abs(np.linalg.det(affine[:3, :3])))
+    assert rows * columns == pytest.approx(np.linalg.norm(np.cross(*affine[:3, :2].T)))
+
+
 @pytest.mark.skipif(not LGG.is_dir(), reason=f"no LGG data set: {LGG} (set AGD_KERAS_LGG)")
 def test_real_patient_through_oblique_nifti(tmp_path, read_paths):
     [source] = find_cases([next(path for path in sorted(LGG.iterdir()) if path.is_dir())])
@@ -409,3 +428,38 @@ def test_real_patient_through_oblique_nifti(tmp_path, read_paths):
     undone = _unturned(voxels, (2, 0, 1), (True, False, True))
     assert mask.any()
     np.testing.assert_array_equal(undone.transpose(2, 1, 0), mask)
+
+
+@pytest.mark.parametrize("member", [b"", b"x"])
+def test_gzip_of_tiny_members_is_refused_at_once(tmp_path, member, error_of):
+    part = gzip.compress(member)
+    for content in (part * 300_000, gzip.compress(_nifti_header((4, 4, 4))) + part * 300_000):
+        (tmp_path / "a.nii.gz").write_bytes(content)
+        start = time.process_time()
+        error_of(tmp_path / "a.nii.gz")
+        assert time.process_time() - start < 2
+
+
+def test_gzip_of_many_members_as_bgzip_writes_it(tmp_path, read_paths):
+    random = np.random.default_rng(0)
+    volume = np.pad(random.integers(0, 4000, (98, 98, 60)).astype("<i4"), ((1, 1), (1, 1), (0, 0)))
+    nibabel.Nifti1Image(volume, PLAIN).to_filename(tmp_path / "plain.nii")
+    content = (tmp_path / "plain.nii").read_bytes()
+    parts = [content[place : place + 65280] for place in range(0, len(content), 65280)]
+    (tmp_path / "a.nii.gz").write_bytes(b"".join(map(gzip.compress, [*parts, b""])) + bytes(99))
+    case = read_paths(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(case.images[..., 1], volume.transpose(2, 1, 0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.binary(max_size=3000), st.integers(0, 3000), st.integers(0, 3000), st.integers(1, 500)
+)
+def test_ranges_of_files(tmp_path_factory, content, start, length, part):
+    folder = tmp_path_factory.mktemp("ranges")
+    (folder / "a").write_bytes(content)
+    parts = [content[place : place + part] for place in range(0, len(content), part)][:60]
+    (folder / "a.gz").write_bytes(b"".join(map(gzip.compress, parts)) or gzip.compress(b""))
+    whole = b"".join(parts)
+    assert read_range(folder / "a", start, start + length) == content[start : start + length]
+    assert read_range(folder / "a.gz", start, start + length) == whole[start : start + length]

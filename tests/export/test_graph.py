@@ -11,6 +11,7 @@ from PIL import Image
 from agd_keras.data.preprocess import normalize_patient
 from agd_keras.export.graph import OVER_PATIENT, normalize, resize, segment, to_planes
 
+BACKGROUNDS = [-3.0, -1.0, 0.0, 1.0, 2.0, 50.0, np.nan, np.inf, -np.inf, -3e38]
 STACKS = arrays(
     np.uint8, st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.just(3))
 )
@@ -96,3 +97,32 @@ def test_temperature_is_that_of_the_predictor(temperature):
     found = scale_temperature(tf.constant(p), temperature).numpy()
     np.testing.assert_allclose(found, expected(p, temperature), atol=1e-6)
     np.testing.assert_array_equal(found >= 0.5, p >= 0.5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.just(3)),
+        elements=st.sampled_from(BACKGROUNDS),
+        fill=st.sampled_from(BACKGROUNDS),
+    )
+)
+def test_background_is_that_of_the_reader(stack):
+    expected = np.concatenate([normalize_patient(image[None]) for image in stack])
+    np.testing.assert_allclose(normalized(stack), expected, atol=1e-5)
+    found = normalized(stack[None], OVER_PATIENT)[0]
+    np.testing.assert_allclose(found, normalize_patient(stack), atol=1e-5)
+
+
+@pytest.mark.parametrize("background", [np.nan, -np.inf, 0.0, -1.0, 9.0, -3.4e38])
+def test_a_scored_head_in_any_background(images, background):
+    head = images >= 60
+    scored = ((images - 120.0) / 40).astype(np.float32)
+    scored[~head] = background
+    scored[0, 0, 0, 0] = np.nan
+    found = normalized(scored[None], OVER_PATIENT)[0]
+    np.testing.assert_allclose(found, normalize_patient(scored), atol=1e-4)
+    for channel in range(3):
+        inside = head[..., channel]
+        assert found[~inside, channel].max() <= found[inside, channel].min() + 1e-4
