@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import io
 import logging
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 from agd_keras import __version__
 from agd_keras.errors import InputError, Interrupted
+from agd_keras.wording import duration
 
 BAD_INPUT, BAD_USAGE = 1, 2
 
@@ -57,6 +59,10 @@ def _terminate(signum: int, frame: object) -> None:
 
 def parser(program: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Makes the parser of a command with the options that all have."""
+    # A terminal, or a file, that knows no "±" gets a question mark: no work is lost over it.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     made = argparse.ArgumentParser(
         program,
         description=description,
@@ -94,11 +100,11 @@ def effort() -> str:
 
     import psutil
 
-    minutes, seconds = divmod(round(time.time() - psutil.Process().create_time()), 60)
     # Kibibytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    return f"took {minutes}:{seconds:02d} minutes, peak memory {peak:.2f} GB"
+    spent = duration(time.time() - psutil.Process().create_time())
+    return f"took {spent}, peak memory {peak:.2f} GB"
 
 
 def print_table(table: Any) -> None:

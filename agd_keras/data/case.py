@@ -11,6 +11,7 @@ import numpy as np
 
 from agd_keras.data.background import finite, is_dark_around, settle_background
 from agd_keras.errors import InputError
+from agd_keras.files import UNWRITABLE
 
 CHANNELS = ("T1", "FLAIR", "T1c")  # as the network takes them
 
@@ -109,7 +110,7 @@ def one_line(path: Path, kind: str) -> Iterator[None]:
         kind: What it should be, in words.
 
     Raises:
-        InputError: Anything at all was raised.
+        InputError: Anything at all was raised, but that a file cannot be written.
 
     Example:
 
@@ -126,6 +127,8 @@ def one_line(path: Path, kind: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
+        if getattr(error, "errno", None) in UNWRITABLE:  # nothing that was read
+            raise
         detail = " ".join(str(error).split())[:200] or type(error).__name__
         message = f"{path}: damaged {kind}, or one of an unknown kind ({detail})"
         raise InputError(message) from error

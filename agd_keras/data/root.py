@@ -3,14 +3,25 @@
 import os
 from pathlib import Path
 
+from agd_keras.errors import InputError
+
 
 def cache_root(given: str | Path | None = None) -> Path:
     """Returns the folder for caches: the one given, `$AGD_KERAS_CACHE`, or `~/.cache/agd_keras`.
+
+    Raises:
+        InputError: None is given, and the user has no home.
 
     Example:
 
     >>> cache_root("/scratch/me")
     PosixPath('/scratch/me')
     """
-    default = os.environ.get("AGD_KERAS_CACHE") or Path.home() / ".cache" / "agd_keras"
-    return Path(given or default).expanduser()
+    chosen = Path(given or os.environ.get("AGD_KERAS_CACHE") or "~/.cache/agd_keras")
+    try:
+        return chosen.expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{chosen}: no home folder of this user is known; AGD_KERAS_CACHE names a folder for "
+            "what is kept, or HOME the home"
+        ) from None

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ def find_slices(root: str | Path, require_masks: bool = True) -> list[Slice]:
 
     Raises:
         InputError: The folder is no data set, or it has missing or orphan masks or patients
-            without slices: all of them, one a line.
+            without slices: all of them, one a line, with what `check_slices` finds then.
 
     Example:
 
@@ -109,9 +109,13 @@ def find_slices(root: str | Path, require_masks: bool = True) -> list[Slice]:
     6
     """
     root = dataset_root(root)
-    table = read_table(root)
     slices: list[Slice] = []
     problems, ignored, empty = [], [], []
+    table: Mapping[str, object] = {}
+    try:
+        table = read_table(root)
+    except InputError as error:
+        problems.append(str(error))
     for entry in sorted(root.iterdir()):
         if not entry.is_dir() or entry.name.startswith((".", "_")):
             if entry.name not in (TABLE, "README.md"):
@@ -133,13 +137,43 @@ def find_slices(root: str | Path, require_masks: bool = True) -> list[Slice]:
             problems.append(f"{entry}: patient without slices")
         else:
             ignored.append(entry)
-    if problems:
-        raise problems_error(root, problems)
+    if problems:  # all of them at once, also those within the files
+        raise problems_error(root, problems + check_slices(slices))
     if ignored:
         names = ", ".join(str(path.relative_to(root)) for path in ignored[:5])
         more = f" and {len(ignored) - 5} more" if len(ignored) > 5 else ""
         logger.warning("%s: ignored what is no slice: %s%s", root, names, more)
     return slices
+
+
+def digest_slices(slices: Iterable[Slice]) -> dict[str, str]:
+    """Digests the content of every file: size and time of a file may stay as its content changes.
+
+    Args:
+        slices: What `find_slices` found, in any order.
+
+    Returns:
+        For each slice, by name and in order, the SHA-256 of its image, and of its mask behind that.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+
+    def digest(one: Slice) -> str:
+        paths = (one.image, one.mask) if one.mask else (one.image,)
+        return "".join(hashlib.sha256(read_bytes(path)).hexdigest() for path in paths)
+
+    slices = sorted(slices)
+    with ThreadPoolExecutor() as threads:
+        return dict(zip([one.name for one in slices], threads.map(digest, slices), strict=True))
+
+
+def fingerprint_of(digests: Mapping[str, str]) -> str:
+    """Digests what `digest_slices` returned: 16 hexadecimal digits."""
+    total = hashlib.sha256()
+    for name, digest in digests.items():
+        total.update(name.encode() + bytes.fromhex(digest))
+    return total.hexdigest()[:16]
 
 
 def data_fingerprint(slices: Iterable[Slice]) -> str:
@@ -154,17 +188,39 @@ def data_fingerprint(slices: Iterable[Slice]) -> str:
     Raises:
         InputError: A file cannot be read.
     """
+    return fingerprint_of(digest_slices(slices))
 
-    def digest(one: Slice) -> bytes:
-        paths = (one.image, one.mask) if one.mask else (one.image,)
-        return b"".join(hashlib.sha256(read_bytes(path)).digest() for path in paths)
 
-    slices = sorted(slices)
-    total = hashlib.sha256()
-    with ThreadPoolExecutor() as threads:
-        for one, content in zip(slices, threads.map(digest, slices), strict=True):
-            total.update(one.name.encode() + content)
-    return total.hexdigest()[:16]
+def changed_files(
+    before: Mapping[str, str], slices: Iterable[Slice], now: Mapping[str, str]
+) -> list[str]:
+    """Names what changed in a data set.
+
+    Args:
+        before: What `digest_slices` returned then.
+        slices: The slices as they are.
+        now: What `digest_slices` returns of them.
+
+    Returns:
+        The path of each file with other content, of each new image, and the name of each slice
+        that is gone.
+
+    Example:
+
+    >>> slices = [Slice("a", 1, Path("a_1.tif"), Path("a_1_mask.tif"))]
+    >>> changed_files({"a_1": "0" * 128}, slices, {"a_1": "0" * 127 + "1"})
+    ['a_1_mask.tif']
+    """
+    changed = []
+    for one in slices:
+        then, digest = before.get(one.name), now[one.name]
+        if then is None:
+            changed.append(f"{one.image} (new)")
+        elif then[:64] != digest[:64]:
+            changed.append(str(one.image))
+        elif then != digest:
+            changed.append(str(one.mask or one.image))
+    return changed + [f"{name} (gone)" for name in before if name not in now]
 
 
 def _check_slice(one: Slice) -> tuple[tuple[int, int] | None, list[str]]:

@@ -12,6 +12,8 @@ from matplotlib.ticker import NullFormatter
 from agd_keras.errors import InputError
 from agd_keras.evaluation import calibration
 from agd_keras.evaluation.colors import ACCENT, DOTS, SERIES, SHARES
+from agd_keras.files import naming, write_bytes
+from agd_keras.wording import counted
 
 BEST = {"val_dice": np.nanargmax, "val_bce": np.nanargmin}  # each may pick the epoch that is kept
 SCORES = ("dice", "iou", "precision", "recall", "accuracy", "specificity")
@@ -42,7 +44,7 @@ def dice_per_patient(metrics: dict[str, Any]) -> Figure:
         names = [patient for patient, _ in ranked]
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     axes.set(
-        title=f"Dice of {len(ranked)} patients",
+        title=f"Dice of {counted(len(ranked), 'patient')}",
         xlabel="patient, worst to best",
         ylabel="Dice of the whole stack",
         xlim=(-0.7, len(ranked) - 0.3),
@@ -170,7 +172,7 @@ def risk_coverage(uncertainty: dict[str, Any]) -> Figure:
         curve["coverage"], curve["risk"], "o-", color=ACCENT, ms=4, clip_on=False, label="by score"
     )
     axes.set(
-        title=f"{risks.size} patients by uncertainty: AURC {curve['aurc']:.3f}",
+        title=f"{counted(risks.size, 'patient')} by uncertainty: AURC {curve['aurc']:.3f}",
         xlabel="share of patients kept, most certain first",
         ylabel="mean of 1 - Dice",
         xlim=(0, 1),
@@ -208,9 +210,10 @@ def save_figures(drawn: Mapping[str, Figure | bytes], folder: str | Path) -> Non
     folder.mkdir(exist_ok=True)
     for name, figure in drawn.items():
         if isinstance(figure, bytes):
-            (folder / f"{name}.gif").write_bytes(figure)
+            write_bytes(folder / f"{name}.gif", figure)
         else:
-            figure.savefig(folder / f"{name}.png", dpi=150)
+            with naming(folder / f"{name}.png"):
+                figure.savefig(folder / f"{name}.png", dpi=150)
 
 
 def read_history(path: str | Path) -> dict[str, list[float]]:

@@ -21,6 +21,7 @@ from agd_keras.evaluation.report import (
 )
 from agd_keras.evaluation.subjects import add_entries, summarize
 from agd_keras.files import write_text
+from agd_keras.wording import counted
 
 RECORD = "fold.json"
 
@@ -158,7 +159,7 @@ def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, first in parts[0][group].items():
             if isinstance(first, list):  # an interval
                 continue
-            each = [part[group][name] for part in parts]
+            each = [part[group].get(name) for part in parts]  # None: of an earlier version
             values = [value for value in each if value is not None]
             result[group][name] = {
                 "each": each,
@@ -192,8 +193,8 @@ def report_run(run: str | Path) -> dict[str, Any]:
     shown = drawn | {name: path for name, path in cases.items() if path.is_file()}
     title = f"{config.preset} on {config.data.path}"
     write_report(run, metrics, shown, title, parts=[part.name for part in parts])
-    units = {"subject": "patients", "record": "slices"}[config.data.split]
-    trained = f"{record['train']} {units}" + (" in each fold" if config.data.folds > 1 else "")
+    unit = {"subject": "patient", "record": "slice"}[config.data.split]
+    trained = counted(record["train"], unit) + (" in each fold" if config.data.folds > 1 else "")
     write_model_card(
         run / "MODEL_CARD.md",
         metrics,

@@ -77,6 +77,7 @@ def pick_cases(
     if not ranked:
         return []
     chosen = (ranked[0], ranked[len(ranked) // 2], ranked[-1])
+    median = metrics["subject"]["median_dice"]
     scored, whole = by_patient(slices), by_patient(slices if among is None else among)
     cases: dict[str, Case] = {}
     for rank, patient in zip(RANKS, chosen, strict=True):
@@ -88,9 +89,11 @@ def pick_cases(
         places = [whole[patient].index(one) for one in scored[patient]]
         i = max(places, key=lambda place: truth[place].sum())
         number = whole[patient][i].index
-        title = (
-            f"{rank.capitalize()}: Dice {entries[patient]['dice']:.3f}\n{patient}, slice {number}"
-        )
+        dice = entries[patient]["dice"]
+        # Of an even number no patient has the median, which lies between two.
+        near = rank == "median" and f"{dice:.3f}" != f"{median:.3f}"
+        which = f"Next to the median of {median:.3f}" if near else rank.capitalize()
+        title = f"{which}: Dice {dice:.3f}\n{patient}, slice {number}"
         named = explain(images, i) if explain else {}
         film = scroll(images[places], truth[places], prediction[places])
         cases[patient] = Case(title, images[i], truth[i], prediction[i], named, rank, film)

@@ -111,7 +111,9 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         `pooled`, `subject`, `slice` and `calibration`, as in `metrics.json`. `std_dice` is the
-        deviation of the given patients (divided by their number). What cannot be computed is None.
+        deviation of the given patients (divided by their number). `mean_hd95` and `mean_nsd` are
+        over `hd95_patients` of them: those of whom neither mask is empty, or both are. What cannot
+        be computed is None.
 
     Raises:
         InputError: There is no patient.
@@ -151,6 +153,7 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             "mean_iou": _mean(entry["iou"] for entry in entries),
             "ci95_dice": list(scores.bootstrap_ci(dices) or (None, None)),
             "mean_hd95": _mean(entry["hd95"] for entry in entries),
+            "hd95_patients": sum(entry["hd95"] is not None for entry in entries),
             "mean_nsd": _mean(entry["nsd"] for entry in entries),
         },
         "slice": {

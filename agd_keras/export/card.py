@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from agd_keras.wording import counted
+
 CARD = """\
 # {artefact}
 
@@ -26,7 +28,7 @@ with FLAIR. A pixel is tumour where the probability is at least {threshold:g}.
 
 ## How it compares with the model it was made of
 
-Measured on {slices} slices of {patients} {scored} of `{data}`, at their original size. These
+Measured on {slices} of {patients} of `{data}`, at their original size. These
 figures compare two files; how good the model is, the report of its run tells.
 
 {table}
@@ -75,7 +77,10 @@ def model_card(origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str)
     known = [f"- {key.replace('_', ' ')}: {value}" for key, value in origin.items() if value]
     differences = (f"{one['max']:.1e} (`{name}`)" for name, one in parity["difference"].items())
     return CARD.format(
-        **{key: parity[key] for key in ("artefact", "threshold", "slices", "patients", "scored")},
+        artefact=parity["artefact"],
+        threshold=parity["threshold"],
+        slices=counted(parity["slices"], "slice"),
+        patients=counted(parity["patients"], parity["scored"].removesuffix("s")),
         **{key: parity[key] for key in ("data", "bytes", "cores")},
         version=parity["versions"]["agd_keras"],
         usage=usage.strip(),

@@ -44,9 +44,10 @@ def export_onnx(
     PosixPath('onnx/model.onnx')
     """
     out = Path(out)
-    check_out(out, (FILE, PARITY, CARD, MEMBER), overwrite)
+    ours = (FILE, PARITY, CARD, MEMBER)
+    check_out(out, ours, overwrite)
     source = load_source(model, data)
-    with staging(out) as work:
+    with staging(out, ours, overwrite) as work:
         file = work / FILE
         source.model(keras.ops.zeros((1, *source.model.input_shape[1:])))  # or it cannot be traced
         with warnings.catch_warnings():

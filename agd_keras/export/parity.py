@@ -19,6 +19,7 @@ from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.export.samples import Samples, read_prepared
 from agd_keras.inference.answers import ask, check_answer
 from agd_keras.inference.artefacts import find_version
+from agd_keras.wording import counted
 
 PARITY = "parity.json"
 BATCH = 32
@@ -202,7 +203,8 @@ def parity_table(parity: Mapping[str, Any]) -> Any:
     """Makes a rich table of what `measure_parity` returned."""
     from rich.table import Table
 
-    compared = f"{parity['slices']} slices of {parity['patients']} {parity['scored']}"
+    patients = counted(parity["patients"], parity["scored"].removesuffix("s"))
+    compared = f"{counted(parity['slices'], 'slice')} of {patients}"
     table = Table(title=f"{compared} of {parity['data']}")
     for column in ("", "Dice", "mean Dice of patients", "ms a slice"):
         table.add_column(column, justify="right" if column else "left")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,10 +16,11 @@ from agd_keras.export.card import model_card
 from agd_keras.export.network import ensemble_model
 from agd_keras.export.parity import PARITY, refuse_drop
 from agd_keras.export.samples import Samples, choose_samples
-from agd_keras.files import write_text
+from agd_keras.files import content, naming, work_folder, write_text
 from agd_keras.inference.artefacts import is_artefact
 from agd_keras.inference.predictor import load_predictor
 from agd_keras.inference.temperature import Calibration
+from agd_keras.locks import locked
 from agd_keras.weights import find_model
 
 CARD = "MODEL_CARD.md"
@@ -88,7 +88,7 @@ def check_out(out: Path, ours: tuple[str, ...], overwrite: bool = False) -> None
     >>> check_out(Path("no/such/folder"), ours=("model.tflite",))
     """
     try:
-        found = sorted(path.name for path in out.iterdir()) if out.exists() else []
+        found = [path.name for path in content(out)] if out.exists() else []
     except OSError as error:
         raise InputError(f"{out}: expected a folder ({error.strerror})") from None
     other = [name for name in found if name not in ours]
@@ -99,19 +99,25 @@ def check_out(out: Path, ours: tuple[str, ...], overwrite: bool = False) -> None
 
 
 @contextmanager
-def staging(out: Path) -> Iterator[Path]:
-    """Gives a folder to fill beside `out`; what it then holds is renamed into `out`.
+def staging(
+    out: Path, ours: tuple[str, ...] | None = None, overwrite: bool = False
+) -> Iterator[Path]:
+    """Gives a folder to fill within `out`; what it then holds is renamed into `out`.
 
     Nothing is left of it after an error. Folders come first, and an existing one is never replaced.
+    Within, since `out` may be a mount point: beside it is another file system.
 
     Args:
         out: The folder for the results, which is made if need be.
+        ours: What `check_out` is asked once more, when no other process can write there.
+        overwrite: As for `check_out`.
 
     Yields:
         The folder to fill.
 
     Raises:
-        InputError: The folder cannot be written, or another process wrote the same version.
+        InputError: The folder cannot be written, or another process writes there, or wrote the same
+            version.
 
     Example:
 
@@ -123,18 +129,20 @@ def staging(out: Path) -> Iterator[Path]:
     'done'
     """
     out = out.absolute()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True
-        ) as work:
-            yield Path(work)
-            out.mkdir(exist_ok=True)
-            for made in sorted(Path(work).iterdir(), key=lambda path: path.is_file()):
-                # Renaming fails on a folder that is not empty, and replaces a file.
-                os.rename(made, out / made.name)
-    except OSError as error:
-        raise InputError(f"{out}: cannot write the export: {error.strerror or error}") from error
+    with locked(out, kind="export", tidy=True):
+        if ours is not None:
+            check_out(out, ours, overwrite)
+        try:
+            with work_folder(out) as work:
+                yield work
+                for made in sorted(content(work), key=lambda path: path.is_file()):
+                    # Renaming fails on a folder that is not empty, and replaces a file.
+                    with naming(out / made.name):
+                        os.replace(made, out / made.name)
+        except OSError as error:
+            where = "" if error.filename is None else f"{Path(error.filename).name}: "
+            reason = f"{where}{error.strerror or error}"
+            raise InputError(f"{out}: cannot write the export: {reason}") from error
 
 
 def describe(

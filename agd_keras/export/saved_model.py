@@ -18,7 +18,7 @@ from agd_keras.export.graph import OVER_PATIENT, segment
 from agd_keras.export.network import freeze
 from agd_keras.export.parity import measure_parity
 from agd_keras.export.release import check_out, describe, load_source, staging
-from agd_keras.files import write_text
+from agd_keras.files import without_patterns, write_text
 from agd_keras.inference.artefacts import CALIBRATION, SIGNATURE, load_artefact
 from agd_keras.inference.temperature import write_calibration
 
@@ -100,8 +100,18 @@ def _decode(content: tf.Tensor) -> tf.Tensor:
 
 
 def write_saved_model(folder: Path, signatures: dict[str, Function]) -> None:
-    """Writes a SavedModel with tag `serve` that has these signatures and nothing else."""
-    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+    """Writes a SavedModel with tag `serve` that has these signatures and nothing else.
+
+    Raises:
+        OSError: It cannot be written; names the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with without_patterns(folder) as plain:
+            tf.saved_model.save(tf.Module(), str(plain), signatures=signatures)
+    except tf.errors.OpError as error:  # such as of a full disk
+        reason = error.message.rpartition("; ")[2]
+        raise OSError(None, reason, str(folder)) from error
 
 
 def export_saved_model(
@@ -199,7 +209,8 @@ def served_signatures(folder: Path) -> dict[str, Callable[[np.ndarray], np.ndarr
         By name of the signature, functions of a patient's images, `(slices, height, width, 3)`,
         that return the probabilities, `(slices, height, width)`.
     """
-    loaded = tf.saved_model.load(str(folder))
+    with without_patterns(folder) as plain:
+        loaded = tf.saved_model.load(str(plain))
 
     def single_images(images: np.ndarray) -> np.ndarray:
         serve = loaded.signatures["serving_default"]

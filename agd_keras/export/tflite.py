@@ -18,6 +18,7 @@ from agd_keras.export.parity import PARITY, measure_parity
 from agd_keras.export.release import CARD, check_out, describe, load_source, staging
 from agd_keras.export.samples import read_prepared
 from agd_keras.export.saved_model import make_signatures, write_saved_model
+from agd_keras.files import write_bytes
 from agd_keras.inference.artefacts import SIGNATURE, load_artefact
 from agd_keras.inference.temperature import MEMBER, write_calibration
 
@@ -73,16 +74,17 @@ def export_tflite(
     PosixPath('phone/model.tflite')
     """
     out = Path(out)
-    check_out(out, (FILE, PARITY, CARD, MEMBER), overwrite)
+    ours = (FILE, PARITY, CARD, MEMBER)
+    check_out(out, ours, overwrite)
     source = load_source(model, data)
     slices = source.samples.representative
     calibration = source.calibrate(threshold)
     reading = (calibration.threshold, calibration.temperature)
     content = convert(source.model, quantize, slices, *reading)
     check_operators(content)
-    with staging(out) as work:
+    with staging(out, ours, overwrite) as work:
         file = work / FILE
-        file.write_bytes(content)
+        write_bytes(file, content)
         write_calibration(file, calibration)
         served = {} if quantize == "int8" else served_signatures(file)
         parity = measure_parity(

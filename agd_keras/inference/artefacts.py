@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from agd_keras.errors import InputError
+from agd_keras.files import without_patterns
 
 SIGNATURE = "model"
 CALIBRATION = "calibration"  # the signature that tells how to read the probability
@@ -89,7 +90,8 @@ def _load_saved_model(path: Path) -> Artefact:
     version = find_version(path)
     if version is None:
         raise InputError(f"{path}: expected a SavedModel folder with saved_model.pb")
-    layer = keras.layers.TFSMLayer(str(version), call_endpoint=SIGNATURE)
+    with without_patterns(version) as plain:
+        layer = keras.layers.TFSMLayer(str(plain), call_endpoint=SIGNATURE)
     serve = layer.call_endpoint_fn
     (image,) = serve.structured_input_signature[1].values()
 

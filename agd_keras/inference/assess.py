@@ -15,9 +15,10 @@ from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.origin import find_origin
 from agd_keras.evaluation.report import SUMS, write_metrics, write_report
 from agd_keras.evaluation.uncertainty import evaluate_uncertainty
-from agd_keras.files import write_text
+from agd_keras.files import content, write_text
 from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.inference.uncertainty import UncertaintyPredictor
+from agd_keras.locks import locked
 
 UNCERTAINTY = "uncertainty.json"
 FIGURES = (
@@ -164,15 +165,13 @@ def evaluate_model(
         "scored": "all patients of the data",
         "data_fingerprint": data_fingerprint(slices),
     }
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot make the folder: {error.strerror}") from None
-    return assess(
-        *(predictor, slices, out, protocol, f"{model} on {data}"),
-        progress=progress,
-        uncertainty=uncertainty,
-    )
+    with locked(out, tidy=True):
+        check_folder(out, overwrite)  # another process may have written there meanwhile
+        return assess(
+            *(predictor, slices, out, protocol, f"{model} on {data}"),
+            progress=progress,
+            uncertainty=uncertainty,
+        )
 
 
 def check_folder(out: Path, overwrite: bool) -> None:
@@ -196,7 +195,7 @@ def check_folder(out: Path, overwrite: bool) -> None:
         if not out.is_dir():
             raise InputError(f"{out}: expected a new folder, found a file")
         pictured = out / "figures"
-        found = [path for path in out.iterdir() if path != pictured or not path.is_dir()]
+        found = [path for path in content(out) if path != pictured or not path.is_dir()]
         found += pictured.iterdir() if pictured.is_dir() else ()
     except OSError as error:
         raise InputError(f"{out}: cannot read the folder: {error.strerror}") from None

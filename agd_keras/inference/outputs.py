@@ -62,6 +62,9 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     Args:
         paths: The files; older ones are replaced, missing folders made.
 
+    Raises:
+        OSError: One cannot be written; names it.
+
     Example:
 
     >>> import tempfile
@@ -79,6 +82,11 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
         yield temporary
         for made, path in zip(temporary, paths, strict=True):
             os.replace(made, path)
+    except OSError as error:
+        # They are written in order: a full disk was met by the last one that was begun.
+        begun = [path for made, path in zip(temporary, paths, strict=True) if made.exists()]
+        where = begun[-1] if begun else paths[0]
+        raise OSError(error.errno, error.strerror or str(error), str(where)) from error
     finally:
         for made in temporary:
             made.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Predicts files and folders, a case at a time, and writes masks, pictures and a table."""
 
-import errno
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from agd_keras.data.case import Case
 from agd_keras.data.orientation import square_view
 from agd_keras.data.volumes import Source, find_cases, read_case
 from agd_keras.errors import InputError
-from agd_keras.files import write_csv
+from agd_keras.files import FULL, write_csv
 from agd_keras.inference.outputs import (
     MAPS,
     draw_overlay,
@@ -27,6 +26,7 @@ from agd_keras.inference.uncertainty import (
     UncertaintyMaps,
     UncertaintyPredictor,
 )
+from agd_keras.locks import locked
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,8 @@ def _describe(source: Source, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"{_place(source)}: not enough memory"
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return f"{_place(source)}: cannot be read or its results written ({reason})"
+    place = getattr(error, "filename", None) or _place(source)
+    return f"{place}: cannot be read or written ({reason})"
 
 
 def predict_files(
@@ -141,9 +142,9 @@ def predict_files(
         The rows of `predictions.csv`.
 
     Raises:
-        InputError: No case is found, the folder cannot be used, or cases could not be predicted:
-            after all the others have been.
-        OSError: The disk is full.
+        InputError: No case is found, the folder cannot be used, another process writes there, or
+            cases could not be predicted: after all the others have been.
+        OSError: The disk is full; names the file.
 
     Example:
 
@@ -169,10 +170,6 @@ def predict_files(
         uncertain = UncertaintyPredictor(predictor, uncertainty, threshold=threshold)
     [table] = resolve_outputs(out, [TABLE], [], overwrite)
     sources = find_cases(inputs)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot make the folder: {error.strerror}") from None
     rows: list[dict[str, Any]] = []
     failed: list[InputError] = []
 
@@ -207,23 +204,26 @@ def predict_files(
         doubt = {"uncertainty": f"{maps.score:.3f}"} if maps else {}
         return {"case": source.name, **found, **doubt, "masks": masks, "notes": notes}
 
-    try:
-        for done, source in enumerate(sources, start=1):
-            try:
-                rows.append(predict_source(source))
-            except (InputError, MemoryError, OSError) as error:
-                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                    raise  # so it would be for all others
-                line = _describe(source, error)
-                failed.append(InputError(line))  # without a traceback, which would hold the case
-                rows.append({"case": source.name, "notes": f"not predicted: {line}"})
-                if len(sources) > 1:
-                    logger.error("%s", line)
-            if progress:
-                progress(done, len(sources))
-    finally:
-        if len(rows) > len(failed):
-            write_csv(table, rows, COLUMNS)
+    with locked(out, tidy=True):
+        resolve_outputs(out, [TABLE], [], overwrite)  # another process may have ended meanwhile
+        try:
+            for done, source in enumerate(sources, start=1):
+                try:
+                    rows.append(predict_source(source))
+                except (InputError, MemoryError, OSError) as error:
+                    if getattr(error, "errno", None) in FULL:
+                        raise  # so it would be for all others
+                    line = _describe(source, error)
+                    # Without a traceback, which would hold the case.
+                    failed.append(InputError(line))
+                    rows.append({"case": source.name, "notes": f"not predicted: {line}"})
+                    if len(sources) > 1:
+                        logger.error("%s", line)
+                if progress:
+                    progress(done, len(sources))
+        finally:
+            if len(rows) > len(failed):
+                write_csv(table, rows, COLUMNS)
     if failed and len(sources) == 1:
         raise failed[0]
     if failed:

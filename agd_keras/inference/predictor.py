@@ -1,5 +1,6 @@
 """From a patient's slices to tumour probabilities, as every figure and every mask is made."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 
 from agd_keras import layers, losses, metrics  # noqa: F401 (registers what model files refer to)
+from agd_keras.data.folds import load_folds
 from agd_keras.data.preprocess import prepare_patient, resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation.calibration import scale_temperature
@@ -16,7 +18,11 @@ from agd_keras.inference.answers import ask
 from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact, takes_slices
 from agd_keras.inference.temperature import Calibration, read_calibration
 from agd_keras.models import explain_model
+from agd_keras.optimizers import spare
 from agd_keras.weights import find_model
+from agd_keras.wording import counted
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -124,7 +130,7 @@ def load_predictor(model: str | Path) -> Predictor:
             or what `agd-export` wrote: a SavedModel folder, a `.tflite` or an `.onnx` file.
 
     Returns:
-        The `Predictor`.
+        The `Predictor`. Of a run folder with folds that have no model it says so in the log.
 
     Raises:
         InputError: There is nothing of that name, or it is not a model of this package.
@@ -136,8 +142,22 @@ def load_predictor(model: str | Path) -> Predictor:
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: expected a run folder with fold-*/model.keras")
+    if missing := _missing_folds(path):
+        logger.warning(
+            "%s: averages %s of %d; without a model: fold %s",
+            *(path, counted(len(files), "fold"), len(files) + len(missing)),
+            ", ".join(map(str, missing)),
+        )
     models = [load_model(file, compiled=False) for file in files]
     return Predictor(models, calibration=read_calibration(path), name=str(model))
+
+
+def _missing_folds(run: Path) -> list[int]:
+    """The folds of a run without a model: not trained yet, or left out of a copy."""
+    if not (run / "folds.json").is_file():
+        return []
+    folds = [fold.index for fold in load_folds(run / "folds.json")]
+    return [index for index in folds if not (run / f"fold-{index}" / "model.keras").is_file()]
 
 
 def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
@@ -169,6 +189,8 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
             # The optimiser's state is with the run, for --resume, not in the model.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             model = keras.saving.load_model(path, safe_mode=True, compile=compiled)
+            if compiled and isinstance(model, keras.Model):
+                spare(model)
     except Exception as error:  # whatever the file holds, the reader of it must not show through
         # Keras tells the reason at the end of a long tale.
         reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2][:200]

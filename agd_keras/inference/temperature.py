@@ -19,7 +19,7 @@ from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
 from agd_keras.evaluation import calibration
 from agd_keras.evaluation.evaluate import Predict, by_patient, check_probability, read_patient
-from agd_keras.files import unique_number, write_text
+from agd_keras.files import naming, unique_number, write_text
 from agd_keras.inference.artefacts import find_version
 
 MEMBER = "calibration.json"
@@ -136,7 +136,7 @@ def write_calibration(model: str | Path, fitted: Calibration) -> Path:
         return write_text(place, text)
     temporary = model.with_name(f"{model.name}.tmp-{unique_number()}")
     try:
-        with zipfile.ZipFile(model) as old, zipfile.ZipFile(temporary, "w") as new:
+        with naming(model), zipfile.ZipFile(model) as old, zipfile.ZipFile(temporary, "w") as new:
             for entry in old.infolist():
                 if entry.filename != MEMBER:
                     with old.open(entry) as source, new.open(entry, "w") as target:

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 
 from agd_keras.errors import InputError
+from agd_keras.files import naming
 from agd_keras.training.strategy import Devices
 
 logger = logging.getLogger(__name__)
@@ -95,10 +96,12 @@ class ScoreValidation(keras.callbacks.Callback):
     def _save(self):
         try:
             self.folder.mkdir(exist_ok=True)
-            self.scored_model.save(self.folder / BEST.format(self.best_epoch))
+            path = self.folder / BEST.format(self.best_epoch)
+            with naming(path):
+                self.scored_model.save(path)
         except OSError as error:
             raise InputError(
-                f"{self.folder}: cannot save the model ({error.strerror or error}); "
+                f"{error.filename}: cannot save the model ({error.strerror}); "
                 "the one before is whole, --resume goes on from it"
             ) from None
 

@@ -7,6 +7,7 @@ from agd_keras.config import ModelConfig, TrainingConfig
 from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.metrics import Dice
 from agd_keras.models import agd_autoencoder
+from agd_keras.optimizers import AdamW
 from agd_keras.training.strategy import (
     Devices,
     fuse_normalization,
@@ -69,9 +70,8 @@ def compile_model(
         "ema_momentum": options.ema or 0.99,
     }
     if options.optimizer == "adamw":
-        kind = over_replicas(keras.optimizers.AdamW, devices.replicas)
+        kind = over_replicas(AdamW, devices.replicas)
         optimizer = kind(weight_decay=options.weight_decay, **common)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     else:
         optimizer = over_replicas(keras.optimizers.Adam, devices.replicas)(**common)
     loss, weights = {"mask": make_loss(options.loss, devices.add_up)}, {"mask": 1.0}

@@ -9,14 +9,15 @@ from agd_keras.config import RunConfig, make_config, save_config
 from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import Fold
-from agd_keras.data.slices import Slice
+from agd_keras.data.slices import Slice, digest_slices
 from agd_keras.errors import InputError
+from agd_keras.locks import locked
 from agd_keras.training import space as spaces
 from agd_keras.training.executor import run_tasks
 from agd_keras.training.ranking import Ranking, rank_trials, write_ranking
 from agd_keras.training.rounds import Round, with_options
 from agd_keras.training.run_folder import (
-    alone,
+    check_data,
     deal_folds,
     record_environment,
     refuse_multiworker,
@@ -106,19 +107,22 @@ def search(
         "notes": list(notes),
     }
     check_search(out, settings, resume, overwrite)
-    slices = find_data(config.data.path)
-    cache = build_cache(slices, config.data.image_size, progress=progress)
-    # What cannot be trained at all is known at once.
-    for number, one in enumerate(rounds or [Round({})]):
-        try:
-            chosen_folds(with_options(config, one.options), slices, cache, folds)
-        except InputError as error:
-            raise InputError(f"round {number}: {error}" if rounds else str(error)) from None
-    settings["data_fingerprint"] = cache.data_fingerprint
-    open_search(out, settings, overwrite)
-    record_environment(out / "environment.json", config, cache.data_fingerprint)
-    run_tasks(run_trial, _tasks(out, settings), executor, cpus, gpus, name="trial")
-    ranking = _rank(out)
+    # Its folder is one process's at a time, which chooses the trials.
+    with locked(out, "training here", "search folder"):
+        check_search(out, settings, resume, overwrite)
+        slices = find_data(config.data.path)
+        cache = build_cache(slices, config.data.image_size, progress=progress)
+        # What cannot be trained at all is known at once.
+        for number, one in enumerate(rounds or [Round({})]):
+            try:
+                chosen_folds(with_options(config, one.options), slices, cache, folds)
+            except InputError as error:
+                raise InputError(f"round {number}: {error}" if rounds else str(error)) from None
+        settings["data_fingerprint"] = cache.data_fingerprint
+        open_search(out, settings, slices, cache.digests, overwrite)
+        record_environment(out / "environment.json", config, cache.data_fingerprint)
+        run_tasks(run_trial, _tasks(out, settings), executor, cpus, gpus, name="trial")
+        ranking = _rank(out)
     if ranking.rows[0]["state"] != "complete":
         raise InputError(f"{out}: no trial was finished; {ranking.notes[-1]}")
     return ranking
@@ -153,6 +157,7 @@ def _tasks(out: Path, settings: Mapping[str, Any]) -> Iterator[tuple[Path, int]]
     config = make_config(settings["config"])
     study = spaces.open_study(out, config.training.monitor, settings["prune"])
     begun = begun_trials(out)
+    spaces.remember(study, settings["space"], begun)
     spaces.forget_all_but(study, begun)
     for number in begun:
         if spaces.is_running(study, number):
@@ -181,7 +186,7 @@ def run_trial(out: str | Path, number: int) -> None:
     settings = load_settings(out)
     monitor = settings["config"]["training"]["monitor"]
     study = spaces.open_study(out, monitor, settings["prune"]) if settings["space"] else None
-    with alone(out / f"trial-{number}"):
+    with locked(out / f"trial-{number}", "training this trial", "search folder"):
         result = read_result(out, number)
         if result is None or result["state"] == "failed":
             report = spaces.reporter(study, number) if study else None
@@ -205,10 +210,11 @@ def _train(
     named = ", ".join(f"{name} {value}" for name, value in options.items())
     logger.info("trial %d: %s", number, named)
     folder = out / f"trial-{number}"
+    slices = find_data(settings["config"]["data"]["path"])
+    check_data(out, slices, digest_slices(slices))  # of this machine, now
     try:
         config = with_options(make_config(settings["config"]), options)
         save_config(config, folder / "config.yaml")
-        slices = find_data(config.data.path)
         cache = build_cache(slices, config.data.image_size)
         folds = chosen_folds(config, slices, cache, settings["folds"])
         return train_trial(config, cache, slices, folds, folder, report)

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from agd_keras.config import differences, make_config, read_yaml
+from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
-from agd_keras.files import new_folder, write_text
-from agd_keras.training.run_folder import check_existing
+from agd_keras.files import filled, write_text
+from agd_keras.training.run_folder import check_data, check_existing, refuse_training, save_data
 from agd_keras.training.space import JOURNAL
 
 SETTINGS, OPTIONS, RESULT = "search.yaml", "options.yaml", "result.json"
@@ -20,7 +21,7 @@ COMPARED = ("rounds", "space", "folds", "prune")
 # What the folder may hold: nothing that --overwrite could be sorry for.
 ENTRY = re.compile(
     rf"trial-\d+|{re.escape(JOURNAL)}(\.lock.*)?"
-    r"|(search\.yaml|environment\.json|table\.md|trials\.csv|config\.yaml)(\.tmp-\d+)?"
+    r"|(search\.yaml|data\.json|environment\.json|table\.md|trials\.csv|config\.yaml)(\.tmp-\d+)?"
 )
 
 
@@ -35,9 +36,13 @@ def check_search(out: Path, settings: Mapping[str, Any], resume: bool, overwrite
 
     Raises:
         InputError: The folder exists without either option, holds something else than a search, or
-            holds a search of other settings; or there is nothing to go on with.
+            holds a search of other settings; or there is nothing to go on with, or another process
+            trains what would be replaced.
     """
-    if not check_existing(out, "search", ENTRY, resume, overwrite) or overwrite:
+    if not check_existing(out, "search", ENTRY, resume, overwrite):
+        return
+    if overwrite:
+        refuse_training(out.glob("trial-*"))
         return
     before = load_settings(out)
     differing = differences(make_config(before["config"]), make_config(settings["config"]))
@@ -50,12 +55,20 @@ def check_search(out: Path, settings: Mapping[str, Any], resume: bool, overwrite
         )
 
 
-def open_search(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
+def open_search(
+    out: Path,
+    settings: Mapping[str, Any],
+    slices: list[Slice],
+    digests: Mapping[str, str],
+    overwrite: bool,
+) -> None:
     """Makes the folder of a search, or notes the number of trials in the one to go on with.
 
     Args:
         out: The folder, which `check_search` let pass.
         settings: What the search is asked for.
+        slices: All slices of the data.
+        digests: What `digest_slices` says of them.
         overwrite: Replace what the folder holds.
 
     Raises:
@@ -64,11 +77,13 @@ def open_search(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None
     text = yaml.safe_dump(dict(settings), sort_keys=False)
     try:
         if (out / SETTINGS).is_file() and not overwrite:
+            check_data(out, slices, digests)
             if load_settings(out)["data_fingerprint"] != settings["data_fingerprint"]:
                 raise InputError(f"{out}: --resume expected the data it was started with")
             write_text(out / SETTINGS, text)
             return
-        with new_folder(out, overwrite) as made:
+        with filled(out, overwrite) as made:
+            save_data(made, digests)
             write_text(made / SETTINGS, text)
     except OSError as error:
         raise InputError(f"{out}: cannot write the search folder: {error.strerror}") from None

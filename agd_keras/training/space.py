@@ -119,19 +119,45 @@ def open_study(folder: str | Path, monitor: str, prune: bool) -> "optuna.Study":
         folder: Folder of the search, which the machines share.
         monitor: `"dice"` or `"bce"`.
         prune: Whether to stop trials that are worse than the median at the same epoch.
+
+    Raises:
+        InputError: Its journal is damaged; names the file. What a cut last line said is known from
+            the folders of the trials.
     """
     import optuna
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     import_optuna()
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(Path(folder) / JOURNAL))),
-        study_name="search",
-        direction="maximize" if monitor == "dice" else "minimize",
-        pruner=optuna.pruners.MedianPruner() if prune else optuna.pruners.NopPruner(),
-        load_if_exists=True,
-    )
+    path = Path(folder) / JOURNAL
+    lock = JournalFileSymlinkLock(str(path))
+    try:
+        _mend(path, lock)
+        return optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(path), lock)),
+            study_name="search",
+            direction="maximize" if monitor == "dice" else "minimize",
+            pruner=optuna.pruners.MedianPruner() if prune else optuna.pruners.NopPruner(),
+            load_if_exists=True,
+        )
+    except OSError as error:
+        raise InputError(f"{path}: cannot be used ({error.strerror or error})") from None
+    except (ValueError, LookupError, AssertionError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: damaged, expected the journal of a search ({reason})") from None
+
+
+def _mend(path: Path, lock: Any) -> None:
+    """Takes off a last line that a full disk or a crash cut short: Optuna would add to it."""
+    if not path.is_file():
+        return
+    lock.acquire()
+    try:
+        with path.open("r+b") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def ask(study: "optuna.Study", space: Mapping[str, Any], seed: int) -> tuple[int, dict[str, Any]]:
@@ -168,6 +194,33 @@ def options_of(parameters: Mapping[str, Any], space: Mapping[str, Any]) -> dict[
 def is_running(study: "optuna.Study", number: int) -> bool:
     """Whether a trial was begun and its result is not known to the study."""
     return study.trials[number].state.name == "RUNNING"
+
+
+def remember(
+    study: "optuna.Study", space: Mapping[str, Any], begun: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """Adds trials that were begun and that a damaged journal has lost.
+
+    Args:
+        study: What `open_study` returned.
+        space: The search space.
+        begun: Options of each trial by its number.
+    """
+    import optuna
+
+    for number in range(len(study.trials), max(begun, default=-1) + 1):
+        known = begun.get(number)
+        values = {
+            name: json.dumps(value) if isinstance(space[name], list) else value
+            for name, value in (known or {}).items()
+        }
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.RUNNING if known else optuna.trial.TrialState.FAIL,
+                params=values,
+                distributions=distributions(space, "--space") if known else {},
+            )
+        )
 
 
 def forget_all_but(study: "optuna.Study", begun: Collection[int]) -> None:

@@ -1,6 +1,8 @@
 """All that a training needs to go on after it was stopped or killed, to the same bits."""
 
+import io
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,11 @@ import keras
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.files import write_csv, write_text
+from agd_keras.files import write_bytes, write_csv, write_text
 from agd_keras.training.interrupt import Notice
 
-STATE, WEIGHTS = "state.json", "epoch-{}-step-{}.weights.h5"
+STATE, WEIGHTS = "state.json", "epoch-{}-step-{}.npz"
+H5 = ".weights.h5"  # of earlier versions, which saved through HDF5
 
 
 class SaveState(keras.callbacks.Callback):
@@ -20,7 +23,8 @@ class SaveState(keras.callbacks.Callback):
 
     Weights, optimiser (with its moving averages, loss scale and place in the schedule), the random
     state of layers, the epoch's figures so far and, through `keep`, what other callbacks remember.
-    The state counts once `state.json` is renamed into place.
+    The state counts once `state.json` is renamed into place. It is made in memory, so that a full
+    disk is met by nothing but the writing of bytes: HDF5 would crash.
 
     Must come after the callbacks of `keep`: some of them forget everything when training begins.
 
@@ -74,7 +78,7 @@ class SaveState(keras.callbacks.Callback):
     def restore(self, model: keras.Model) -> None:
         """Gives a compiled model, its optimiser built, the state that was saved last."""
         if self.rows or self.step:
-            model.load_weights(self._weights)
+            self._load_weights(model)
         for variable, value in zip(self.seeds, self.state["seeds"], strict=False):
             variable.assign(value)
         self._restore_callbacks()
@@ -123,7 +127,7 @@ class SaveState(keras.callbacks.Callback):
     def _save(self) -> None:
         try:
             self.folder.mkdir(exist_ok=True)
-            self.model.save_weights(self._weights, overwrite=True)
+            self._save_weights()
             self.state["callbacks"] = [
                 {name: getattr(callback, name) for name in names}
                 for callback, names in self.keep.items()
@@ -134,9 +138,34 @@ class SaveState(keras.callbacks.Callback):
             self._publish()
         except OSError as error:
             raise InputError(
-                f"{self.folder}: cannot save the state of the training "
+                f"{error.filename or self.folder}: cannot save the state of the training "
                 f"({error.strerror or error}); the one before is whole, --resume goes on from it"
             ) from None
-        for old in self.folder.glob(WEIGHTS.format("*", "*")):
+        for old in self.folder.glob("epoch-*"):
             if old != self._weights:
                 old.unlink()
+
+    def _save_weights(self) -> None:
+        content = io.BytesIO()
+        np.savez(content, *(variable.numpy() for variable in _variables(self.model)))
+        write_bytes(self._weights, content.getbuffer())
+
+    def _load_weights(self, model: keras.Model) -> None:
+        before = self._weights.with_suffix(H5)
+        if before.is_file():
+            model.load_weights(before)
+            return
+        try:
+            with np.load(self._weights, allow_pickle=False) as saved:
+                values = list(saved.values())
+            for variable, value in zip(_variables(model), values, strict=True):
+                variable.assign(value)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{self._weights}: expected the state of this training ({reason})"
+            ) from None
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    return [*model.variables, *model.optimizer.variables]

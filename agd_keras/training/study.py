@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agd_keras.config import RunConfig, differences, make_config, merge, save_config
 from agd_keras.errors import InputError
-from agd_keras.files import write_text
+from agd_keras.files import naming, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -219,7 +219,8 @@ def report_study(name: str, configs: Mapping[str, RunConfig], out: Path) -> dict
             tests[f"{title}, {config.data.folds}-fold"] = rotated
             tests[f"{title}, one test"] = read_one_test(out / variant)
         compared = beside_paper(tests)
-        confusion_matrices(tests).save(out / "confusion.png")
+        with naming(out / "confusion.png"):
+            confusion_matrices(tests).save(out / "confusion.png")
     else:
         compared = compare(runs, baseline)
     testing, validating = config.data.portions // config.data.folds, config.data.validation_portions

@@ -10,8 +10,10 @@ from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.errors import InputError
 from agd_keras.evaluation.gather import report_run, unfinished
+from agd_keras.locks import locked
 from agd_keras.training.executor import run_tasks
 from agd_keras.training.run_folder import (
+    WAIT,
     check_folder,
     deal_folds,
     open_run,
@@ -81,19 +83,20 @@ def train(
     cache = build_cache(slices, config.data.image_size, progress=progress)
     folds = deal_folds(config, slices, cache)
     if writes:
-        open_run(out, config, folds, resume, overwrite)
+        open_run(out, config, folds, slices, cache.digests, resume, overwrite)
         record_environment(out / "environment.json", config, cache.data_fingerprint)
     wait_for_hosts(strategy)
     run_tasks(train_fold, [(out, index) for index in chosen], executor, cpus, gpus, "fold")
     if not writes:
         return None
-    missing = unfinished(out)
-    if missing:
-        if chosen:
-            folds_missing = ",".join(map(str, missing))
-            logger.info("%s: still to do: %s --fold %s", out.name, again, folds_missing)
-        return None
-    return report_run(out) if config.data.folds else None
+    with locked(out, "gathering this run", "run folder", WAIT):  # or replacing it
+        missing = unfinished(out)
+        if missing:
+            if chosen:
+                folds_missing = ",".join(map(str, missing))
+                logger.info("%s: still to do: %s --fold %s", out.name, again, folds_missing)
+            return None
+        return report_run(out) if config.data.folds else None
 
 
 def choose_folds(folds: int, only: Sequence[int] | None) -> list[int]:

@@ -7,8 +7,11 @@ from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.folds import load_folds, select
+from agd_keras.data.slices import digest_slices
+from agd_keras.errors import InputError
 from agd_keras.evaluation.gather import is_done, write_record
-from agd_keras.training.run_folder import alone, copied, record_environment
+from agd_keras.training.run_folder import alone, check_data, copied, record_environment
+from agd_keras.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -39,22 +42,29 @@ def train_fold(run: str | Path, index: int) -> None:
     from agd_keras.training.strategy import join_hosts, wait_for_hosts
 
     run = Path(run)
-    config = make_config(load_config(run / "config.yaml"))
-    fold = load_folds(run / "folds.json")[index]
     folder = run / f"fold-{index}"
-    writes = join_hosts(config.training.strategy) == 0
+    strategy = make_config(load_config(run / "config.yaml")).training.strategy
+    writes = join_hosts(strategy) == 0
     with (alone if writes else copied)(folder) as own:
+        # Read again: until here another process could have replaced the run.
+        config = make_config(load_config(run / "config.yaml"))
+        folds = load_folds(run / "folds.json")
+        if index >= len(folds):
+            raise InputError(f"{run}: no fold {index}, another process replaced the run")
+        fold = folds[index]
         if is_done(own):
             logger.info("fold %d: done before", index)
             return
         slices = find_data(config.data.path)
         cache = build_cache(slices, config.data.image_size)
+        check_data(run, slices, cache.digests)  # of this machine
         parts = {part: select(slices, getattr(fold, part), config.data.split) for part in PARTS}
         logger.info(
             "fold %d: %s",
             index,
             ", ".join(
-                f"{len({one.patient for one in part})} patients ({len(part)} slices) for {name}"
+                f"{counted(len({one.patient for one in part}), 'patient')} "
+                f"({counted(len(part), 'slice')}) for {name}"
                 for name, part in parts.items()
             ),
         )
@@ -72,6 +82,7 @@ def train_fold(run: str | Path, index: int) -> None:
         predictor = load_predictor(model)
         parameters = predictor.models[0].count_params()
         if not fold.test:
+            check_data(run, slices, digest_slices(slices))
             write_record(folder, config, fold, cache.data_fingerprint, parameters)
             return
         logger.info("scoring the test patients")
@@ -93,4 +104,6 @@ def train_fold(run: str | Path, index: int) -> None:
             history=folder / "history.csv",
             among=slices,
         )
+        # Masks were read all along: nothing counts that is half of old and half of new ones.
+        check_data(run, slices, digest_slices(slices))
         write_record(folder, config, fold, cache.data_fingerprint, parameters)
