@@ -1,5 +1,6 @@
 """The networks that can be trained: by name, or a function of one's own."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from pydantic.errors import PydanticUserError
 from agd_keras.errors import InputError
 from agd_keras.models.agd_autoencoder import agd_autoencoder
 from agd_keras.models.views import as_network
+
+logger = logging.getLogger(__name__)
 
 Builder = Callable[..., Any]
 BUILDERS: dict[str, Builder] = {"agd_autoencoder": agd_autoencoder}
@@ -150,11 +153,15 @@ def build_network(
     except Exception as error:  # whatever a user's builder raises
         raise InputError(f"{name}: {_in_words(error)}") from error
     model, declared = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+    if not isinstance(declared, Mapping):
+        raise InputError(f"{name}: expected a model, or a model and a dict of Head")
     network = as_network(model, name)
     if network.input_shape[1:] != image_shape:
         raise InputError(
             f"{name}: expected an input of {image_shape}, found {network.input_shape[1:]}"
         )
+    if any(one.dtype != "float32" for one in model.outputs):
+        logger.warning('%s: its last layers train better with dtype="float32"', name)
     return Network(network, _heads(name, network, dict(declared)))
 
 

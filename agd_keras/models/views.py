@@ -34,6 +34,8 @@ def as_network(model: keras.Model, name: str = "the model") -> keras.Model:
         raise InputError(
             f"{name}: expected a Functional model, or a Sequential one that begins with an Input"
         )
+    if isinstance(model, keras.Sequential):  # which has no names of outputs
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
     if isinstance(model.output, dict):
         outputs = dict(model.output)
     else:
