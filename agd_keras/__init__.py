@@ -22,6 +22,7 @@ _NAMES = {
     "AttentionGate": "layers",
     "ConvBlock": "layers",
     "EdgeAttention": "layers",
+    "Head": "models",
     "agd_autoencoder": "models",
     "attention_model": "models",
     "explain_model": "models",

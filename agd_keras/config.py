@@ -1,14 +1,18 @@
 """The options of a run: defined once here, the commands' flags and the files derive from them."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    JsonValue,
     PositiveInt,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -17,6 +21,7 @@ from agd_keras.errors import InputError
 from agd_keras.files import write_text
 from agd_keras.presets import preset_values
 
+AGD = "agd_autoencoder"
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -48,6 +53,9 @@ class DataConfig(_Section):
 class ModelConfig(_Section):
     """The arguments of `agd_autoencoder`."""
 
+    name: str = Field(
+        AGD, description=f"builder of the network: {AGD}, or your own as package.module:function"
+    )
     filters: tuple[PositiveInt, ...] = Field(
         (16, 32, 48, 64), min_length=1, description="channels of the encoder blocks"
     )
@@ -78,6 +86,25 @@ class ModelConfig(_Section):
         if self.attention and not set(self.attention_at) <= set(self.skips):
             raise ValueError(f"attention_at {self.attention_at}: expected some of {self.skips}")
         return self
+
+
+def _as_lists(value: Any) -> Any:
+    """What comes back from a file, where tuples are lists."""
+    return [_as_lists(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+class OwnModelConfig(BaseModel):
+    """Another builder and its arguments, which `models.registry` checks against its signature."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Annotated[JsonValue, BeforeValidator(_as_lists)]]
+
+    name: str
+
+
+def _which(model: Any) -> str:
+    name = model.get("name", AGD) if isinstance(model, dict) else getattr(model, "name", AGD)
+    return "agd" if name == AGD else "own"
 
 
 class TrainingConfig(_Section):
@@ -116,7 +143,7 @@ class RunConfig(_Section):
     Args:
         preset: Name of the preset that the run started from.
         data: See `DataConfig`.
-        model: See `ModelConfig`.
+        model: See `ModelConfig`; with another `name`, the arguments of that builder.
         training: See `TrainingConfig`.
 
     Example:
@@ -127,11 +154,21 @@ class RunConfig(_Section):
 
     preset: str = "agd_tiny"
     data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
+    model: Annotated[
+        Annotated[ModelConfig, Tag("agd")] | Annotated[OwnModelConfig, Tag("own")],
+        Discriminator(_which),
+    ] = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def network(self) -> str:
+        """What reports call the network: the preset, or the function that builds it."""
+        return self.preset if self.model.name == AGD else self.model.name.rpartition(":")[2]
 
     @model_validator(mode="after")
     def _size_fits_levels(self):
+        if not isinstance(self.model, ModelConfig):
+            return self
         multiple = self.model.stem_stride * 2 ** len(self.model.filters)
         if self.data.image_size % multiple:
             raise ValueError(
@@ -145,7 +182,8 @@ def make_config(values: dict[str, Any]) -> RunConfig:
     """Validates nested values, `{"preset": ..., "data": {...}, "model": {...}, "training": {...}}`.
 
     Args:
-        values: Values by section, over those of the preset and the defaults.
+        values: Values by section, over those of the preset and the defaults. The preset's `model`
+            counts for its own builder only.
 
     Returns:
         The frozen `RunConfig`.
@@ -158,12 +196,15 @@ def make_config(values: dict[str, Any]) -> RunConfig:
     >>> make_config({"preset": "agd_small", "data": {"image_size": 64}}).model.filters
     (32, 64, 96, 128)
     """
-    preset = values.get("preset", "agd_tiny")
+    below = preset_values(values.get("preset", "agd_tiny"))
+    if _which(values.get("model", {})) == "own":
+        below.pop("model", None)
     try:
-        return RunConfig.model_validate(merge(preset_values(preset), values))
+        return RunConfig.model_validate(merge(below, values))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        parts = [str(part) for part in first["loc"]]
+        where = ".".join(parts[:1] + parts[2:] if parts[:1] == ["model"] else parts)  # no tag
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "no such option"
@@ -181,11 +222,14 @@ def differences(one: RunConfig, other: RunConfig) -> list[str]:
     ['data.augment']
     """
     first, second = (config.model_dump(exclude={"preset"}) for config in (one, other))
+    if one.model.name != other.model.name:  # nothing else of theirs can be compared
+        first["model"], second["model"] = ({"name": each.model.name} for each in (one, other))
+    nothing = object()
     return [
         f"{section}.{option}"
         for section, options in first.items()
-        for option, value in options.items()
-        if value != second[section][option]
+        for option in dict.fromkeys([*options, *second[section]])
+        if options.get(option, nothing) != second[section].get(option, nothing)
     ]
 
 

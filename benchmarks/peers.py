@@ -75,50 +75,59 @@ def figures(metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def train(
-    peer: Any,
-    batches: Any,
-    minutes: float,
-    checks: int,
-    score: Callable[[], dict[str, Any]],
-) -> dict[str, Any]:
-    """Trains a network for some minutes and scores it now and then.
+class Clock:
+    """Counts the minutes of training steps, and scores now and then, which takes none of them.
 
     Args:
-        peer: A `KerasPeer` or a `TorchPeer`.
-        batches: Endless iterator of `(image, {"mask": mask})`.
-        minutes: How long, scoring not counted.
-        checks: How often it is scored.
+        minutes: How long to train.
+        checks: How often to score.
         score: Gives the figures of the validation patients.
-
-    Returns:
-        Steps, milliseconds of the median step, processor time over wall time, and the `history` of
-        figures.
     """
-    spent = busy = 0.0
-    times: list[float] = []
-    history = []
-    for until in check_times(minutes, checks):
-        while spent < 60 * until:
-            start, processor = time.perf_counter(), time.process_time()
-            image, targets = next(batches)
-            peer.step(image, targets["mask"], rate_factor(spent / (60 * minutes)))
-            times.append(time.perf_counter() - start)
-            spent += times[-1]
-            busy += time.process_time() - processor
-        history.append({"minutes": spent / 60, "steps": len(times), **score()})
-        last = history[-1]
-        print(
-            f"  {last['minutes']:6.2f} minutes, {len(times)} steps: validation mean Dice "
-            f"{last['mean_dice']:.3f}, pooled {last['pooled_dice']:.3f}",
-            flush=True,
-        )
-    return {
-        "steps": len(times),
-        "step_ms": 1e3 * median(times),
-        "processor_per_wall": busy / spent,
-        "history": history,
-    }
+
+    def __init__(self, minutes: float, checks: int, score: Callable[[], dict[str, Any]]):
+        self.minutes = minutes
+        self.due = check_times(minutes, checks)
+        self.score = score
+        self.spent = self.busy = 0.0
+        self.times: list[float] = []
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether all checks are done, the last of them at the end of the minutes."""
+        return len(self.history) == len(self.due)
+
+    @property
+    def factor(self) -> float:
+        """Share of the highest learning rate, now."""
+        return rate_factor(self.spent / (60 * self.minutes))
+
+    def start(self) -> None:
+        """Begins a step."""
+        self.began = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        """Ends a step, and scores if it is time to."""
+        self.times.append(time.perf_counter() - self.began[0])
+        self.spent += self.times[-1]
+        self.busy += time.process_time() - self.began[1]
+        while not self.over and self.spent >= 60 * self.due[len(self.history)]:
+            last = {"minutes": self.spent / 60, "steps": len(self.times), **self.score()}
+            self.history.append(last)
+            print(
+                f"  {last['minutes']:6.2f} minutes, {last['steps']} steps: validation mean Dice "
+                f"{last['mean_dice']:.3f}, pooled {last['pooled_dice']:.3f}",
+                flush=True,
+            )
+
+    def result(self) -> dict[str, Any]:
+        """Steps, milliseconds of the median step, processor time over wall time, and `history`."""
+        return {
+            "steps": len(self.times),
+            "step_ms": 1e3 * median(self.times),
+            "processor_per_wall": self.busy / self.spent,
+            "history": self.history,
+        }
 
 
 def inference_ms(infer: Callable[[np.ndarray], None], size: int, count: int) -> float:
@@ -138,9 +147,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Trains, scores and times one network in this process."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     # After that: the libraries start as many threads as there are cores to run on.
-    from agd_keras.config import make_config
+    from agd_keras.config import make_config, merge
     from agd_keras.data.cache import build_cache
-    from agd_keras.data.dataset import make_dataset
     from agd_keras.data.datasets import find_data
     from agd_keras.data.folds import select
     from agd_keras.training.environment import describe_environment
@@ -161,29 +169,31 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         for side in ("train", "validation", "test")
     }
     batch = config.training.batch_size
-    stream = make_dataset(
-        *(cache, sides["train"], batch, config.data.augment, options.seed),
-        training=True,
-        tumor_sampling=config.data.tumor_sampling,
-    )
     peer: Any
     if name in ("agd_small", "agd_tiny", "buda_unet"):
         from peers_keras import KerasPeer
 
-        ours = name != "buda_unet"
-        preset = make_config({"preset": name if ours else "agd_small", **values})
-        peer = KerasPeer(preset, options.size, stream, None if ours else COMMON)
+        fed = {"data": {**values["data"], "tumor_sampling": config.data.tumor_sampling}}
+        fed["training"] = {**values["training"], "batch_size": batch}
+        if name == "buda_unet":
+            model = {"name": "peers_keras:buda_unet"}
+            other = {"loss": "cross_entropy_dice", "optimizer": "adamw", "ema": 0.0, **COMMON}
+            fed = merge({"preset": "agd_small", "model": model, "training": other}, fed)
+        else:
+            fed = merge({"preset": name}, fed)
+        peer = KerasPeer(make_config(fed), cache, sides["train"], sides["validation"])
     else:
         from peers_torch import TorchPeer
 
         peer = TorchPeer(name, options.size, batch, COMMON, options.seed)
+        peer.feed(cache, sides["train"], config)
 
     def score(side: str) -> dict[str, Any]:
         return figures(score_cached(peer.predictor(), cache, sides[side]))
 
-    trained = train(
-        peer, iter(stream), options.minutes, options.checks, lambda: score("validation")
-    )
+    clock = Clock(options.minutes, options.checks, lambda: score("validation"))
+    peer.train(clock)
+    trained = clock.result()
     libraries = ("torch", "monai", "segmentation-models-pytorch")
     return {
         "peer": name,

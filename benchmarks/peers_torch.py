@@ -2,10 +2,11 @@
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +15,10 @@ from monai.losses import DiceLoss
 from monai.networks.nets import AttentionUnet, UNet
 from torch.utils.flop_counter import FlopCounterMode
 
+from agd_keras.config import RunConfig
+from agd_keras.data.cache import Cache
+from agd_keras.data.dataset import make_dataset
+from agd_keras.data.slices import Slice
 from agd_keras.inference.predictor import Predictor
 
 # A torchvision made for CUDA finds no libraries beside a torch without. Nothing here uses its
@@ -115,6 +120,24 @@ class TorchPeer:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.common["clip_norm"])
         self.optimizer.step()
+
+    def feed(self, cache: Cache, slices: Sequence[Slice], config: RunConfig) -> None:
+        """Says what it is trained on: the batches that `fit_fold` would draw with a config."""
+        self.batches = make_dataset(
+            *(cache, slices, config.training.batch_size),
+            *(config.data.augment, config.training.seed),
+            training=True,
+            tumor_sampling=config.data.tumor_sampling,
+        )
+
+    def train(self, clock: Any) -> None:
+        """Trains until the clock's minutes are over."""
+        batches = iter(self.batches)
+        while not clock.over:
+            clock.start()
+            image, targets = next(batches)
+            self.step(image, targets["mask"], clock.factor)
+            clock.stop()
 
     @property
     def input_shape(self) -> tuple[int | None, int, int, int]:

@@ -16,6 +16,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="MODEL",
         help="a .keras file, a run folder (its folds are averaged), or what agd-export wrote",
     )
+    options.add_model_fn(parser)
     parser.add_argument(
         "--data", required=True, help="`phantom` or a folder in the kaggle_3m layout"
     )
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     load_keras()
+    options.import_model_fn(arguments)
     from agd_keras.evaluation.report import summary_table
     from agd_keras.inference.assess import evaluate_model
 

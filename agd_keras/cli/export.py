@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--model", required=True, metavar="MODEL", help="a .keras file, or a run folder"
     )
+    options.add_model_fn(parser)
     parser.add_argument("--format", required=True, choices=("saved_model", "tflite", "onnx"))
     parser.add_argument(
         "--out",
@@ -80,6 +81,7 @@ def _export(arguments: argparse.Namespace) -> None:
                 "installed, `pip install agd_keras[export]`"
             )
     load_keras()
+    options.import_model_fn(arguments)
     from agd_keras.export.onnx import export_onnx
     from agd_keras.export.parity import parity_table, read_parity
     from agd_keras.export.saved_model import export_saved_model

@@ -137,6 +137,27 @@ def read_config(
     return make_config(merge(dict(below or {}), values, preset, given, *settings))
 
 
+def add_model_fn(made: argparse.ArgumentParser) -> None:
+    """Adds `--model-fn`, for models that have layers of a user's own; see `import_model_fn`."""
+    made.add_argument(
+        "--model-fn",
+        metavar="NAME",
+        help="package.module:function that built the model, if it has layers of its own",
+    )
+
+
+def import_model_fn(arguments: argparse.Namespace) -> None:
+    """Imports the module of `--model-fn`, whose layers the model's file refers to.
+
+    Raises:
+        InputError: There is no such function, or its module cannot be imported.
+    """
+    if arguments.model_fn:
+        from agd_keras.models.registry import find_builder
+
+        find_builder(arguments.model_fn)
+
+
 def add_executor_options(made: argparse.ArgumentParser) -> None:
     """Adds `--executor`, `--cpus` and `--gpus`."""
     made.add_argument(

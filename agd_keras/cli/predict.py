@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="URL",
         help="a TensorFlow Serving: http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME",
     )
+    options.add_model_fn(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results there")
     parser.add_argument(
@@ -65,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _predict(arguments: argparse.Namespace) -> None:
     load_keras()
+    options.import_model_fn(arguments)
     from agd_keras.export.serving import ServingClient
     from agd_keras.inference.predict_files import TABLE, predict_files
     from agd_keras.inference.predictor import Predictor, load_predictor

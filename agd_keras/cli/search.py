@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 from agd_keras.cli import common, options
+from agd_keras.config import AGD, ModelConfig
+from agd_keras.errors import InputError
 from agd_keras.training.quiet import load_keras
 
 PAPER = "paper"
 FLAGS = {
     "--data": "data.path",
+    "--model-fn": "model.name",
     "--split": "data.split",
     "--folds": "data.folds",
     "--image-size": "data.image_size",
@@ -82,8 +85,12 @@ def _search(arguments: argparse.Namespace) -> None:
     paper = arguments.rounds == PAPER
     below = {"training": {"monitor": "bce"}} if paper else None
     config = options.read_config(arguments, FLAGS, below=below)
-    out = arguments.out or f"runs/search-{Path(config.data.path).name}-{config.preset}"
+    out = arguments.out or f"runs/search-{Path(config.data.path).name}-{config.network}"
     if paper:
+        if not isinstance(config.model, ModelConfig):
+            raise InputError(
+                f"--rounds {PAPER}: expected the model {AGD}, whose filters they scale"
+            )
         rounds = paper_rounds(config.model.filters)
     else:
         rounds = load_rounds(arguments.rounds) if arguments.rounds else []

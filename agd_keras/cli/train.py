@@ -12,6 +12,7 @@ from agd_keras.training.study import STUDIES
 
 FLAGS = {
     "--data": "data.path",
+    "--model-fn": "model.name",
     "--split": "data.split",
     "--folds": "data.folds",
     "--augment": "data.augment",
@@ -72,7 +73,7 @@ def _train(arguments: argparse.Namespace) -> None:
             file = None
     below = STUDIES[recipe].values if recipe else None
     config = options.read_config(arguments, FLAGS, file, below)
-    name = f"{Path(config.data.path).name}-{config.preset}" + (f"-{recipe}" if recipe else "")
+    name = f"{Path(config.data.path).name}-{config.network}" + (f"-{recipe}" if recipe else "")
     out = Path(arguments.out or Path("runs") / name)
 
     load_keras()

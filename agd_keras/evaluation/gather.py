@@ -191,14 +191,14 @@ def report_run(run: str | Path) -> dict[str, Any]:
     parts = sorted(run.glob("fold-*"))
     cases = {f"{part.name}/cases": part / "figures" / "cases.png" for part in parts}
     shown = drawn | {name: path for name, path in cases.items() if path.is_file()}
-    title = f"{config.preset} on {config.data.path}"
+    title = f"{config.network} on {config.data.path}"
     write_report(run, metrics, shown, title, parts=[part.name for part in parts])
     unit = {"subject": "patient", "record": "slice"}[config.data.split]
     trained = counted(record["train"], unit) + (" in each fold" if config.data.folds > 1 else "")
     write_model_card(
         run / "MODEL_CARD.md",
         metrics,
-        model=f"{config.preset}, {config.data.image_size}×{config.data.image_size} pixels",
+        model=f"{config.network}, {config.data.image_size}×{config.data.image_size} pixels",
         data=f"{config.data.path}: trained on {trained}.",
         data_license="none needed: computed, of no patient"
         if config.data.path == "phantom"

@@ -56,7 +56,7 @@ def network_usage(model: keras.Model) -> str:
     >>> "(batch, 32, 32, 3)" in network_usage(agd_autoencoder((32, 32, 3), filters=(4, 8)))
     True
     """
-    outputs = " and ".join(f"`{name}`" for name in sorted(model.output_names))
+    outputs = " and ".join(f"`{name}`" for name in sorted(model.output))
     return NETWORK.format(size=model.input_shape[1], outputs=outputs)
 
 

@@ -173,7 +173,7 @@ def export_saved_model(
             served=served_signatures(folder),
         )
         parity = {"artefact": f"{out.absolute().name}/{number}", "format": "saved_model", **parity}
-        outputs = " and ".join(f"`{name}`" for name in sorted(source.model.output_names))
+        outputs = " and ".join(f"`{name}`" for name in sorted(source.model.output))
         usage = USAGE.format(size=size, outputs=outputs)
         describe(folder, source, parity, max_drop, f"{out}/{number}", usage)
     return out / str(number)

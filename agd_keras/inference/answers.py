@@ -25,8 +25,8 @@ def check_answer(
         All of them as arrays.
 
     Raises:
-        InputError: That output is missing or of another shape, or any has values that are no
-            numbers or lie outside of 0 to 1.
+        InputError: That output is missing, of another shape or outside of 0 to 1, or any has values
+            that are no numbers.
 
     Example:
 
@@ -44,10 +44,10 @@ def check_answer(
     for name, values in arrays.items():
         if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
             raise InputError(f"{where}: expected finite numbers in the output {name!r}")
-        low, high = values.min(initial=0), values.max(initial=0)
-        if low < -_ROUNDING or high > 1 + _ROUNDING:
-            low, high = values.min(), values.max()
-            raise InputError(f"{where}: expected {name!r} from 0 to 1, got {low:.4g} to {high:.4g}")
+    low, high = (f(arrays[output], initial=0) for f in (np.min, np.max))
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        low, high = arrays[output].min(), arrays[output].max()
+        raise InputError(f"{where}: expected {output!r} from 0 to 1, got {low:.4g} to {high:.4g}")
     return arrays
 
 

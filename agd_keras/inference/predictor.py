@@ -1,6 +1,7 @@
 """From a patient's slices to tumour probabilities, as every figure and every mask is made."""
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.inference.answers import ask
 from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact, takes_slices
 from agd_keras.inference.temperature import Calibration, read_calibration
-from agd_keras.models import explain_model
+from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
 from agd_keras.weights import find_model
 from agd_keras.wording import counted
@@ -29,14 +30,14 @@ class Predictor:
     """Predicts the tumour in all slices of a patient.
 
     Args:
-        models: Models made by `agd_autoencoder` with one input size, or exported ones; their
-            probabilities are averaged.
+        models: Keras models of one input shape with one output of probabilities, called anything,
+            or several of which one is called `mask`; or exported ones. Their masks are averaged.
         batch_size: Slices that go through the network at a time.
         calibration: How the probabilities are to be read. Default: as they come.
         name: What the models are called in an error.
 
     Raises:
-        InputError: The models differ in input size.
+        InputError: A model is of another kind, or they differ in the shape of their input.
 
     Example:
 
@@ -53,14 +54,17 @@ class Predictor:
         calibration: Calibration | None = None,
         name: str = "the model",
     ):
-        self.models: list[Any] = list(models)  # exported ones answer as Keras models do
+        # Exported ones answer as Keras models do.
+        self.models: list[Any] = [
+            as_network(model) if isinstance(model, keras.Model) else model for model in models
+        ]
+        shapes = sorted({tuple(model.input_shape[1:]) for model in self.models})
+        if len(shapes) != 1:
+            raise InputError(f"{name}: expected one shape of input, found {shapes or 'no model'}")
         self.batch_size = batch_size
         self.calibration = calibration or Calibration()
         self.name = name
-        sizes = sorted({model.input_shape[1] for model in self.models})
-        if len(sizes) > 1:
-            raise InputError(f"{name}: expected networks of one input size, found {sizes}")
-        self.image_size: int = sizes[0]
+        self.image_size: int = self.models[0].input_shape[1]
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
         """Predicts the probability of tumour at every pixel of a patient's slices.
@@ -87,7 +91,11 @@ class Predictor:
 
         Returns:
             Float32 array of shape `(slices, *shape)`, values 0 to 1.
+
+        Raises:
+            InputError: The slices have another number of channels than the network takes.
         """
+        self._check_channels(prepared)
         probabilities = np.empty((len(prepared), *shape), np.float32)
         for start in range(0, len(prepared), self.batch_size):
             batch = prepared[start : start + self.batch_size]
@@ -111,12 +119,20 @@ class Predictor:
             `edge`, attention coefficients. Float32, `(height, width)` at the network's resolution
             or less, values 0 to 1.
         """
+        self._check_channels(images)
         slice_ = prepare_patient(images, self.image_size)[place : place + 1]
         model = self.models[0]
         if isinstance(model, keras.Model):  # into an exported one nobody can look
             model = explain_model(model)
         outputs = self._ask(model, slice_)
-        return {name: output[0, ..., 0] for name, output in outputs.items()}
+        return {name: out[0, ..., 0] for name, out in outputs.items() if out.ndim == 4}
+
+    def _check_channels(self, images: np.ndarray) -> None:
+        channels = self.models[0].input_shape[-1]
+        if images.shape[-1] != channels:
+            raise InputError(
+                f"slices of {images.shape[-1]} channels: the model takes {channels} channels"
+            )
 
     def _ask(self, model: Any, batch: np.ndarray) -> dict[str, np.ndarray]:
         return ask(model, batch, self.name)
@@ -165,10 +181,11 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
 
     Args:
         path: The file, a run folder of one fold, or a preset with weights.
-        compiled: Whether to compile it as it was trained; its optimiser starts anew.
+        compiled: Whether to compile it as it was trained; its optimiser starts anew. A model from
+            elsewhere is not compiled where its output has to be renamed.
 
     Returns:
-        The float32 `keras.Model`.
+        The `keras.Model`, with the output `mask`.
 
     Raises:
         InputError: The file is missing, damaged, or holds something else.
@@ -194,12 +211,15 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
     except Exception as error:  # whatever the file holds, the reader of it must not show through
         # Keras tells the reason at the end of a long tale.
         reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2][:200]
+        unknown = re.search("Could not locate class '(.+?)'", str(error))
+        if unknown:
+            raise InputError(
+                f"{path}: has a {unknown[1]}, which is not known here; "
+                "--model-fn PACKAGE.MODULE:FUNCTION, or import its module first"
+            ) from None
         raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None
-    if not isinstance(model, keras.Model) or "mask" not in (model.output_names or ()):
-        raise InputError(f"{path}: expected a model with the output 'mask'")
-    if not takes_slices(model.input_shape):
-        raise InputError(f"{path}: expected one input (batch, side, side, 3) of fixed size")
+    network = as_network(model, str(path))
     for variable in model.variables:
         if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
             raise InputError(f"{path}: expected finite weights, {variable.path} has others")
-    return model
+    return network

@@ -2,7 +2,72 @@
 
 import keras
 
+from agd_keras.errors import InputError
 from agd_keras.layers import AttentionGate
+
+
+def as_network(model: keras.Model, name: str = "the model") -> keras.Model:
+    """Returns any model that outlines something with an output called `mask`, sharing all weights.
+
+    Args:
+        model: A Functional or Sequential model of images, of one square size, with one output of
+            probabilities, whatever it is called, or several of which one is called `mask`.
+        name: What to call it in an error.
+
+    Returns:
+        The model itself if its outputs are a dict with a `mask`, else a `keras.Model` from its
+        input to such a dict.
+
+    Raises:
+        InputError: It is no such model; says what was expected and found.
+
+    Example:
+
+    >>> image = keras.Input((32, 32, 3))
+    >>> tumour = keras.layers.Conv2D(1, 1, activation="sigmoid", name="tumour")(image)
+    >>> as_network(keras.Model(image, tumour)).output_names
+    ['mask']
+    """
+    if not isinstance(model, keras.Model):
+        raise InputError(f"{name}: expected a keras.Model, found {type(model).__name__}")
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise InputError(
+            f"{name}: expected a Functional model, or a Sequential one that begins with an Input"
+        )
+    if isinstance(model, keras.Sequential):  # which has no names of outputs
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if isinstance(model.output, dict):
+        outputs = dict(model.output)
+    else:
+        outputs = dict(zip(model.output_names, model.outputs, strict=True))
+    if "mask" not in outputs and len(outputs) > 1:
+        raise InputError(
+            f"{name}: expected one output, or one of several called mask, "
+            f"found {', '.join(outputs)}"
+        )
+    mask = outputs.get("mask", model.outputs[0])
+    _check_shapes(name, [tuple(one.shape) for one in model.inputs], tuple(mask.shape))
+    if isinstance(model.output, dict) and "mask" in outputs:
+        return model
+    if "mask" not in outputs:
+        free = all(layer.name != "mask" for layer in model.layers)
+        own = {"name": "mask"} if free else {}
+        outputs = {"mask": keras.layers.Activation("linear", dtype="float32", **own)(mask)}
+    return keras.Model(model.inputs[0], outputs, name=model.name)
+
+
+def _check_shapes(name: str, images: list[tuple], mask: tuple) -> None:
+    """Refuses what is not from square images of one size to a mask of that size."""
+    if len(images) != 1:
+        raise InputError(f"{name}: expected one input, found {len(images)}")
+    (image,) = images
+    if len(image) != 4 or None in image[1:] or image[1] != image[2]:
+        raise InputError(
+            f"{name}: expected an input of one square size, as (None, 128, 128, 3), found {image}"
+        )
+    expected = (*image[:3], 1)
+    if len(mask) != 4 or any(m not in (e, None) for m, e in zip(mask, expected, strict=True)):
+        raise InputError(f"{name}: expected a mask of the input's size, {expected}, found {mask}")
 
 
 def inference_model(model: keras.Model) -> keras.Model:

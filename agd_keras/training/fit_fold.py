@@ -19,7 +19,7 @@ from agd_keras.evaluation.subjects import score_patient, summarize
 from agd_keras.inference.predictor import Predictor
 from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.interrupt import noticed
-from agd_keras.training.network import build_model, compile_model, make_variables
+from agd_keras.training.network import compile_model, make_network, make_variables
 from agd_keras.training.state import SaveState
 from agd_keras.training.strategy import open_devices, resolve_precision, set_seed
 
@@ -70,11 +70,11 @@ def fit_fold(
 
     precision = resolve_precision(options.precision)
     with devices.scope():
-        model = build_model(config.model, config.data.image_size, precision)
-        compile_model(model, options, steps, devices)
-        make_variables(model, devices)
-    scored = build_model(config.model, config.data.image_size, "float32")
-    compile_model(scored, options, steps)
+        model, heads = make_network(config.model, config.data.image_size, precision)
+        compile_model(model, options, steps, devices, heads)
+        make_variables(model, devices, heads)
+    scored, own_heads = make_network(config.model, config.data.image_size, "float32")
+    compile_model(scored, options, steps, heads=own_heads)
 
     def stream(start: int):
         data = make_dataset(
@@ -87,8 +87,9 @@ def fit_fold(
             tumor_sampling=config.data.tumor_sampling,
             start=start,
         )
-        # Without the edge detector there is no output that its target could go to.
-        return data.map(lambda image, masks: (image, {k: masks[k] for k in model.output_names}))
+        return data.map(
+            lambda image, masks: (image, {k: one.target(masks["mask"]) for k, one in heads.items()})
+        )
 
     def part(start: int):
         share = options.batch_size // devices.processes

@@ -93,9 +93,13 @@ def search(
     >>> search(config, "runs/rounds", rounds).rows[0]["trial"]  # doctest: +SKIP
     3
     """
+    # Here, and not above, so that importing this module needs no Keras.
+    from agd_keras.training.network import check_network
+
     refuse_multiworker(config, "agd-search")
     out = Path(out).resolve()
     config = resolve(config)
+    check_network(config)
     settings: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
         "rounds": [dict(one.options) for one in rounds],

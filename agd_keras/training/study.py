@@ -99,12 +99,17 @@ def make_variants(name: str, config: RunConfig) -> dict[str, RunConfig]:
     folds = config.data.folds if config.data.folds > 1 else FOLDS
     values = merge(config.model_dump(mode="json"), {"data": {"folds": folds}})
     made: dict[str, RunConfig] = {}
-    for variant, changes in STUDIES[name].changes(len(config.model.filters)).items():
+    for variant, changes in STUDIES[name].changes(_levels(config)).items():
         made[variant] = make_config(merge(values, changes))
         for other in list(made)[:-1]:
             if not differences(made[variant], made[other]):
                 raise InputError(f"study {name}: {variant} is the same as {other} with this config")
     return made
+
+
+def _levels(config: RunConfig) -> int:
+    """Encoder blocks of `agd_autoencoder`; another network takes what a study changes as it is."""
+    return len(getattr(config.model, "filters", ()))
 
 
 def run_study(
@@ -233,7 +238,7 @@ def report_study(name: str, configs: Mapping[str, RunConfig], out: Path) -> dict
             "patients": len(runs[baseline]["subjects"]),
             "data": Path(config.data.path).name,
             "data_fingerprint": runs[baseline]["protocol"]["data_fingerprint"],
-            "preset": config.preset,
+            "preset": config.network,
             "image_size": config.data.image_size,
             "seed": config.training.seed,
         },
@@ -268,8 +273,11 @@ def _tables(results: Mapping[str, Any]) -> list[Any]:
 def _command(name: str, config: RunConfig, out: Path) -> str:
     """The command that trains this study, with paths as seen from where it runs."""
     words = ["agd-train", "--recipe", name, "--preset", config.preset]
-    set_by_study = next(iter(STUDIES[name].changes(len(config.model.filters)).values()))
-    for key in differences(config, make_config({"preset": config.preset})):
+    set_by_study = next(iter(STUDIES[name].changes(_levels(config)).values()))
+    if config.network != config.preset:
+        words += ["--model-fn", config.model.name]
+    own = {"preset": config.preset, "model": {"name": config.model.name}}
+    for key in differences(config, make_config(own)):
         section, option = key.split(".")
         value = getattr(getattr(config, section), option)
         if key == "data.path":

@@ -68,6 +68,7 @@ def train(
     >>> metrics = train(make_config({}), "runs/first")  # doctest: +SKIP
     """
     # Here, and not above, so that importing this module needs no Keras.
+    from agd_keras.training.network import check_network
     from agd_keras.training.strategy import join_hosts, wait_for_hosts
 
     strategy = config.training.strategy
@@ -76,6 +77,7 @@ def train(
     writes = join_hosts(strategy) == 0
     out = Path(out).resolve()
     config = resolve(config)
+    check_network(config)
     if writes:
         check_folder(out, config, resume, overwrite)
     chosen = choose_folds(config.data.folds, only)

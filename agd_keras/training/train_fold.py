@@ -97,10 +97,10 @@ def train_fold(run: str | Path, index: int) -> None:
                 "folds": f"{which}: {units}",
                 "augmentation": config.data.augment,
                 "seed": config.training.seed,
-                "model": config.preset,
+                "model": config.network,
                 "data_fingerprint": cache.data_fingerprint,
             },
-            title=f"{config.preset} on {config.data.path}, fold {index}",
+            title=f"{config.network} on {config.data.path}, fold {index}",
             history=folder / "history.csv",
             among=slices,
         )

@@ -1,5 +1,6 @@
 """What the comparison with other networks counts and draws its conclusions from."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ def benchmarks(monkeypatch):
 
 
 def test_unet_is_of_the_published_size():
-    from peers_keras import count_macs, unet
+    from peers_keras import buda_unet, count_macs
 
     size = 32
-    model = unet(size, "float32")
+    model = buda_unet((size, size, 3))
     # Of the PyTorch module of mateuszbuda/brain-segmentation-pytorch, 3 to 1 channels, 32 features.
     assert sum(weight.value.numpy().size for weight in model.trainable_weights) == 7_763_041
 
@@ -52,3 +53,48 @@ def test_minutes_to_goal_are_those_of_the_first_check_that_reached_it():
     ]
     assert minutes_to(0.8, history) == 4
     assert minutes_to(0.95, history) is None
+
+
+def test_keras_peer_trains_by_the_clock(small_phantom, monkeypatch):
+    import peers_keras
+    from peers import Clock, rate_factor
+
+    from agd_keras.config import make_config
+    from agd_keras.data.cache import build_cache
+    from agd_keras.data.slices import find_slices
+    from agd_keras.training import fit_fold
+
+    monkeypatch.setattr(fit_fold, "CALIBRATION", 1)
+    monkeypatch.setattr(peers_keras, "CALIBRATION", 1)
+    config = make_config(
+        {
+            "model": {"name": "peers_keras:buda_unet", "filters": 2},
+            "data": {"path": str(small_phantom), "image_size": 32},
+            "training": {"batch_size": 4, "ema": 0.5},
+        }
+    )
+    slices = find_slices(small_phantom)
+    peer = peers_keras.KerasPeer(config, build_cache(slices, 32), slices[:24], slices[24:])
+    assert peer.parameters == sum(w.shape.num_elements() for w in peer.scored.trainable_weights)
+    rates = []
+
+    def score():
+        rates.append(float(peer.course.model.optimizer.learning_rate))
+        assert peer.predictor().predict_prepared(images, (32, 32)).shape == (2, 32, 32)
+        return {"mean_dice": 0.5, "pooled_dice": 0.5}
+
+    images = peers_keras.np.zeros((2, 32, 32, 3), "float32")
+    clock = Clock(minutes=1, checks=3, score=score)
+    monkeypatch.setattr(Clock, "stop", lambda self, stop=Clock.stop: (_tick(self), stop(self)))
+    peer.train(clock)
+    result = clock.result()
+    # Steps of ten seconds: checks at a ninth, four ninths and the whole of the minute.
+    assert [one["steps"] for one in result["history"]] == [1, 3, 6]
+    highest = config.training.learning_rate
+    expected = [highest * rate_factor(step / 6) for step in (0, 2, 5)]
+    assert rates == pytest.approx(expected, rel=0.01)
+
+
+def _tick(clock):
+    """Lets a step have taken ten seconds."""
+    clock.spent = 10.0 * (len(clock.times) + 1) - (time.perf_counter() - clock.began[0])
