@@ -16,7 +16,7 @@ from agd_keras.data.preprocess import prepare_patient, resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.inference.answers import ask
-from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact, takes_slices
+from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact
 from agd_keras.inference.temperature import Calibration, read_calibration
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
