@@ -170,6 +170,17 @@ def _stacking(positions: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, tu
     return places, tuple(notes)
 
 
+def _affine(positions: np.ndarray, orientation: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    row, column = orientation[:3] * spacing[1], orientation[3:] * spacing[0]
+    step = _normal(orientation)
+    if len(positions) > 1:  # not along the normal where slices are shifted
+        step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([row, column, step, positions[0]])
+    affine[:2] *= -1  # DICOM's axes run to the left and back, NIfTI's to the right and front
+    return affine
+
+
 def read_series(files: Sequence[Path]) -> Series:
     """Reads the files of one series and sorts its planes.
 
@@ -182,15 +193,17 @@ def read_series(files: Sequence[Path]) -> Series:
     Raises:
         InputError: A file is damaged, too large or of an unknown kind, or they are no volume.
     """
-    headers: list[Dataset] = []
     planes: list[_Plane] = []
+    spaces: set[str] = set()
+    first: Dataset | None = None
     for path in files:
         header, frames = read_frames(path)
         check_voxels(path, (len(planes) + len(frames), *frames.shape[1:]))
         with one_line(path, "DICOM file"):
             several = "NumberOfFrames" in header and "PerFrameFunctionalGroupsSequence" in header
             planes += [_plane(header, *numbered, several) for numbered in enumerate(frames)]
-        headers.append(header)
+            spaces.add(_frame_of_reference(header))
+        first = first if first is not None else header
     path = files[0] if len(files) == 1 else files[0].parent
     planes, foreign = _of_one_kind(path, planes)
     orientation = _orthonormal(path, planes[0].orientation)
@@ -200,32 +213,28 @@ def read_series(files: Sequence[Path]) -> Series:
     planes, repeated = _once(path, sorted(planes, key=lambda plane: plane.position @ normal))
     positions = np.array([plane.position for plane in planes])
     places, unusual = _stacking(positions, normal)
-    spacing = planes[0].spacing
-    step = (positions[-1] - positions[0]) / max(len(planes) - 1, 1) if len(planes) > 1 else normal
-    affine = np.eye(4)
-    affine[:3] = np.column_stack(
-        [orientation[:3] * spacing[1], orientation[3:] * spacing[0], step, positions[0]]
-    )
-    affine[:2] *= -1  # DICOM's axes run to the left and back, NIfTI's to the right and front
+    affine = _affine(positions, orientation, planes[0].spacing)
     check_affine(path, affine)
-    frame_of_reference, unplaced = _frame_of_reference(headers)
+    if len(spaces) > 1:  # anonymisers may take it away, or change it by file
+        unusual += ("several FrameOfReferenceUIDs in one series, taken for one",)
     return Series(
         volume=np.stack([plane.pixels for plane in planes]).transpose(2, 1, 0),
         affine=affine,
         thickness=planes[0].thickness,
         positions=positions,
         orientation=orientation,
-        spacing=spacing,
+        spacing=planes[0].spacing,
         places=places,
-        frame_of_reference=frame_of_reference,
+        frame_of_reference=max(spaces),
         sources=[plane.source for plane in planes],
-        header=headers[0],
-        notes=(*foreign, *repeated, *unusual, *unplaced),
+        header=first,
+        notes=(*foreign, *repeated, *unusual),
     )
 
 
-def _frame_of_reference(headers: Sequence["Dataset"]) -> tuple[str, tuple[str, ...]]:
-    """The coordinate system of the positions, which anonymisers take away or change by file."""
-    found = [str(header.get("FrameOfReferenceUID") or "") for header in headers]
-    notes = ("several FrameOfReferenceUIDs in one series, taken for one",)
-    return max(found), notes if len(set(found)) > 1 else ()
+def _frame_of_reference(header: "Dataset") -> str:
+    """The coordinate system of the positions, empty where a mask can only have one of its own."""
+    try:
+        return str(header.get("FrameOfReferenceUID") or "")
+    except Exception:  # it is only passed on
+        return ""
