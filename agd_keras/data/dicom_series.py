@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agd_keras.data.case import check_voxels, one_line
-from agd_keras.data.dicom_decode import functional_group, read_frames, read_header
+from agd_keras.data.dicom_decode import functional_group, identifier, read_frames, read_header
 from agd_keras.data.orientation import check_affine
 from agd_keras.errors import InputError
 
@@ -34,6 +34,7 @@ class Series:
         positions: DICOM's, of each plane, shape `(planes, 3)`.
         orientation: DICOM's, two unit vectors, shape `(6,)`.
         spacing: DICOM's, between rows and between columns.
+        gap: Between planes of an even stack in mm, NaN if they are uneven or one.
         places: Of each plane in an even stack, from 0: higher numbers are left out where slices
             are missing, none where distances are uneven.
         frame_of_reference: Its UID, empty if unknown.
@@ -49,6 +50,7 @@ class Series:
     positions: np.ndarray
     orientation: np.ndarray
     spacing: np.ndarray
+    gap: float
     places: np.ndarray
     frame_of_reference: str
     sources: list[tuple[str, str, int | None]]
@@ -146,11 +148,13 @@ def _orthonormal(path: Path, orientation: np.ndarray) -> np.ndarray:
     return np.concatenate([row, column / np.linalg.norm(column)])
 
 
-def _stacking(positions: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Each plane's place in an even stack, if it is one, and what is unusual about how they lie."""
+def _stacking(
+    positions: np.ndarray, normal: np.ndarray
+) -> tuple[float, np.ndarray, tuple[str, ...]]:
+    """The distance in an even stack, each plane's place in it, and what is unusual about it."""
     places, notes = np.arange(len(positions)), []
     if len(positions) == 1:
-        return places, ()
+        return np.nan, places, ()
     gaps = np.diff(positions @ normal)
     steps = (gaps / gaps.min()).round()
     uneven = np.ptp(gaps / steps) > _EVEN * gaps.min() or steps.sum() > 2 * len(steps)
@@ -167,7 +171,7 @@ def _stacking(positions: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, tu
         notes.append(f"slices shifted against each other, by up to {lean:.0f}° to their normal")
     if uneven or lean > 1:
         notes.append("readers that assume an even, straight stack misplace the mask")
-    return places, tuple(notes)
+    return np.nan if uneven else float(gaps.sum() / places[-1]), places, tuple(notes)
 
 
 def _affine(positions: np.ndarray, orientation: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -195,7 +199,7 @@ def read_series(files: Sequence[Path]) -> Series:
     """
     planes: list[_Plane] = []
     spaces: set[str] = set()
-    first: Dataset | None = None
+    headers: list[Dataset] = []
     for path in files:
         header, frames = read_frames(path)
         check_voxels(path, (len(planes) + len(frames), *frames.shape[1:]))
@@ -203,7 +207,7 @@ def read_series(files: Sequence[Path]) -> Series:
             several = "NumberOfFrames" in header and "PerFrameFunctionalGroupsSequence" in header
             planes += [_plane(header, *numbered, several) for numbered in enumerate(frames)]
             spaces.add(_frame_of_reference(header))
-        first = first if first is not None else header
+        headers = headers or [header]
     path = files[0] if len(files) == 1 else files[0].parent
     planes, foreign = _of_one_kind(path, planes)
     orientation = _orthonormal(path, planes[0].orientation)
@@ -212,7 +216,7 @@ def read_series(files: Sequence[Path]) -> Series:
         raise InputError(f"{path}: expected ImagePositionPatient of finite numbers")
     planes, repeated = _once(path, sorted(planes, key=lambda plane: plane.position @ normal))
     positions = np.array([plane.position for plane in planes])
-    places, unusual = _stacking(positions, normal)
+    gap, places, unusual = _stacking(positions, normal)
     affine = _affine(positions, orientation, planes[0].spacing)
     check_affine(path, affine)
     if len(spaces) > 1:  # anonymisers may take it away, or change it by file
@@ -224,10 +228,11 @@ def read_series(files: Sequence[Path]) -> Series:
         positions=positions,
         orientation=orientation,
         spacing=planes[0].spacing,
+        gap=gap,
         places=places,
         frame_of_reference=max(spaces),
         sources=[plane.source for plane in planes],
-        header=first,
+        header=headers[0],
         notes=(*foreign, *repeated, *unusual),
     )
 
@@ -235,6 +240,6 @@ def read_series(files: Sequence[Path]) -> Series:
 def _frame_of_reference(header: "Dataset") -> str:
     """The coordinate system of the positions, empty where a mask can only have one of its own."""
     try:
-        return str(header.get("FrameOfReferenceUID") or "")
+        return identifier(header, "FrameOfReferenceUID")
     except Exception:  # it is only passed on
         return ""
