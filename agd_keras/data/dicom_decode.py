@@ -91,6 +91,12 @@ def number(group: "Dataset", name: str, default: float) -> float:
     return default if value in (None, "") else float(value)
 
 
+def identifier(header: "Dataset", name: str) -> str:
+    """Reads a UID, valid or not; empty where there is none, or several."""
+    value = header.get(name)
+    return value if isinstance(value, str) and "\\" not in value else ""
+
+
 def read_frames(path: Path) -> tuple["Dataset", np.ndarray]:
     """Reads a file.
 
@@ -136,10 +142,10 @@ def _check_header(path: Path, header: "Dataset") -> tuple[int, int, int]:
     """Refuses what is no grey MR image; returns its frames, rows and columns."""
     for name, values in _EXPECTED.items():
         if header.get(name) not in values:
-            wanted = " or ".join(map(str, values))
-            raise InputError(f"{path}: {name} is {header.get(name)}, expected {wanted}")
+            found, wanted = str(header.get(name))[:40], " or ".join(map(str, values))
+            raise InputError(f"{path}: {name} is {found}, expected {wanted}")
     for name in _IDENTITY:
-        if not header.get(name):
+        if not identifier(header, name):
             raise InputError(f"{path}: expected the attribute {name}, which masks refer to")
     if "PixelData" not in header:
         raise InputError(f"{path}: expected an image, found a DICOM file without PixelData")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ALWAYS = 9  # so many of what may be copied are empty where there is no value
 _MR = "1.2.840.10008.5.1.4.1.1.4"
-_UNKNOWN_THICKNESS = 1.0  # of a single slice, in mm: readers want a number
+_UNKNOWN_THICKNESS = 1.0  # in mm: readers want a number
 
 
 def write_segmentation(
@@ -135,10 +135,7 @@ def _stand_ins(source: Series, values: Mapping[str, str | Sequence[str]]) -> lis
 
     places = np.arange(source.places[-1] + 1)
     positions = [np.interp(places, source.places, axis) for axis in source.positions.T]
-    normal = np.cross(source.orientation[:3], source.orientation[3:])
-    height = (source.positions[-1] - source.positions[0]) @ normal
-    gaps = [height / places[-1]] if places[-1] else []
-    known = [source.thickness] if np.isfinite(source.thickness) else gaps
+    thickness = next(filter(np.isfinite, (source.thickness, source.gap, _UNKNOWN_THICKNESS)))
     headers = []
     for place, *position in zip(places.tolist(), *positions, strict=True):
         header = Dataset()
@@ -154,9 +151,9 @@ def _stand_ins(source: Series, values: Mapping[str, str | Sequence[str]]) -> lis
         header.ImagePositionPatient = rounded(*position)
         header.ImageOrientationPatient = rounded(*source.orientation)
         header.PixelSpacing = rounded(*source.spacing)
-        [header.SliceThickness] = rounded(*(known or [_UNKNOWN_THICKNESS]))
-        if gaps:
-            [header.SpacingBetweenSlices] = rounded(*gaps)
+        [header.SliceThickness] = rounded(thickness)
+        if np.isfinite(source.gap):
+            [header.SpacingBetweenSlices] = rounded(source.gap)
         headers.append(header)
     return headers
 

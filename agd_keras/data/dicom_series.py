@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agd_keras.data.case import check_voxels, one_line
-from agd_keras.data.dicom_decode import functional_group, read_frames, read_header
+from agd_keras.data.dicom_decode import functional_group, identifier, read_frames, read_header
 from agd_keras.data.orientation import check_affine
 from agd_keras.errors import InputError
 
@@ -34,6 +34,7 @@ class Series:
         positions: DICOM's, of each plane, shape `(planes, 3)`.
         orientation: DICOM's, two unit vectors, shape `(6,)`.
         spacing: DICOM's, between rows and between columns.
+        gap: Between planes of an even stack in mm, NaN if they are uneven or one.
         places: Of each plane in an even stack, from 0: higher numbers are left out where slices
             are missing, none where distances are uneven.
         frame_of_reference: Its UID, empty if unknown.
@@ -49,6 +50,7 @@ class Series:
     positions: np.ndarray
     orientation: np.ndarray
     spacing: np.ndarray
+    gap: float
     places: np.ndarray
     frame_of_reference: str
     sources: list[tuple[str, str, int | None]]
@@ -146,11 +148,13 @@ def _orthonormal(path: Path, orientation: np.ndarray) -> np.ndarray:
     return np.concatenate([row, column / np.linalg.norm(column)])
 
 
-def _stacking(positions: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Each plane's place in an even stack, if it is one, and what is unusual about how they lie."""
+def _stacking(
+    positions: np.ndarray, normal: np.ndarray
+) -> tuple[float, np.ndarray, tuple[str, ...]]:
+    """The distance in an even stack, each plane's place in it, and what is unusual about it."""
     places, notes = np.arange(len(positions)), []
     if len(positions) == 1:
-        return places, ()
+        return np.nan, places, ()
     gaps = np.diff(positions @ normal)
     steps = (gaps / gaps.min()).round()
     uneven = np.ptp(gaps / steps) > _EVEN * gaps.min() or steps.sum() > 2 * len(steps)
@@ -167,7 +171,18 @@ def _stacking(positions: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, tu
         notes.append(f"slices shifted against each other, by up to {lean:.0f}° to their normal")
     if uneven or lean > 1:
         notes.append("readers that assume an even, straight stack misplace the mask")
-    return places, tuple(notes)
+    return np.nan if uneven else float(gaps.sum() / places[-1]), places, tuple(notes)
+
+
+def _affine(positions: np.ndarray, orientation: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    row, column = orientation[:3] * spacing[1], orientation[3:] * spacing[0]
+    step = _normal(orientation)
+    if len(positions) > 1:  # not along the normal where slices are shifted
+        step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([row, column, step, positions[0]])
+    affine[:2] *= -1  # DICOM's axes run to the left and back, NIfTI's to the right and front
+    return affine
 
 
 def read_series(files: Sequence[Path]) -> Series:
@@ -182,15 +197,17 @@ def read_series(files: Sequence[Path]) -> Series:
     Raises:
         InputError: A file is damaged, too large or of an unknown kind, or they are no volume.
     """
-    headers: list[Dataset] = []
     planes: list[_Plane] = []
+    spaces: set[str] = set()
+    headers: list[Dataset] = []
     for path in files:
         header, frames = read_frames(path)
         check_voxels(path, (len(planes) + len(frames), *frames.shape[1:]))
         with one_line(path, "DICOM file"):
             several = "NumberOfFrames" in header and "PerFrameFunctionalGroupsSequence" in header
             planes += [_plane(header, *numbered, several) for numbered in enumerate(frames)]
-        headers.append(header)
+            spaces.add(_frame_of_reference(header))
+        headers = headers or [header]
     path = files[0] if len(files) == 1 else files[0].parent
     planes, foreign = _of_one_kind(path, planes)
     orientation = _orthonormal(path, planes[0].orientation)
@@ -199,33 +216,30 @@ def read_series(files: Sequence[Path]) -> Series:
         raise InputError(f"{path}: expected ImagePositionPatient of finite numbers")
     planes, repeated = _once(path, sorted(planes, key=lambda plane: plane.position @ normal))
     positions = np.array([plane.position for plane in planes])
-    places, unusual = _stacking(positions, normal)
-    spacing = planes[0].spacing
-    step = (positions[-1] - positions[0]) / max(len(planes) - 1, 1) if len(planes) > 1 else normal
-    affine = np.eye(4)
-    affine[:3] = np.column_stack(
-        [orientation[:3] * spacing[1], orientation[3:] * spacing[0], step, positions[0]]
-    )
-    affine[:2] *= -1  # DICOM's axes run to the left and back, NIfTI's to the right and front
+    gap, places, unusual = _stacking(positions, normal)
+    affine = _affine(positions, orientation, planes[0].spacing)
     check_affine(path, affine)
-    frame_of_reference, unplaced = _frame_of_reference(headers)
+    if len(spaces) > 1:  # anonymisers may take it away, or change it by file
+        unusual += ("several FrameOfReferenceUIDs in one series, taken for one",)
     return Series(
         volume=np.stack([plane.pixels for plane in planes]).transpose(2, 1, 0),
         affine=affine,
         thickness=planes[0].thickness,
         positions=positions,
         orientation=orientation,
-        spacing=spacing,
+        spacing=planes[0].spacing,
+        gap=gap,
         places=places,
-        frame_of_reference=frame_of_reference,
+        frame_of_reference=max(spaces),
         sources=[plane.source for plane in planes],
         header=headers[0],
-        notes=(*foreign, *repeated, *unusual, *unplaced),
+        notes=(*foreign, *repeated, *unusual),
     )
 
 
-def _frame_of_reference(headers: Sequence["Dataset"]) -> tuple[str, tuple[str, ...]]:
-    """The coordinate system of the positions, which anonymisers take away or change by file."""
-    found = [str(header.get("FrameOfReferenceUID") or "") for header in headers]
-    notes = ("several FrameOfReferenceUIDs in one series, taken for one",)
-    return max(found), notes if len(set(found)) > 1 else ()
+def _frame_of_reference(header: "Dataset") -> str:
+    """The coordinate system of the positions, empty where a mask can only have one of its own."""
+    try:
+        return identifier(header, "FrameOfReferenceUID")
+    except Exception:  # it is only passed on
+        return ""

@@ -170,6 +170,7 @@ def test_missing_decoders_are_named(tmp_path, monkeypatch, error_of):
         ({"PhotometricInterpretation": "RGB"}, "PhotometricInterpretation is RGB"),
         ({"BitsAllocated": 1}, "BitsAllocated is 1"),
         ({"SOPInstanceUID": None}, "SOPInstanceUID"),
+        ({"SeriesInstanceUID": ["1.2", "3.4"]}, "SeriesInstanceUID"),
         ({"RescaleSlope": 0}, "RescaleSlope is 0"),
         ({"ImagePositionPatient": ["nan", 0, 0]}, "finite numbers"),
         ({"ImagePositionPatient": None}, "damaged DICOM file"),
