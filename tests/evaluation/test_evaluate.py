@@ -17,7 +17,7 @@ KEYS = {
     "pooled": {"accuracy", "precision", "recall", "f1", "iou", "specificity", "bce"},
     "subject": {
         *("mean_dice", "median_dice", "std_dice", "min_dice", "mean_iou", "ci95_dice"),
-        *("mean_hd95", "mean_nsd"),
+        *("mean_hd95", "hd95_patients", "mean_nsd"),
     },
     "slice": {"mean_dice", "empty_false_positive_rate"},
     "calibration": {"brier", "ece"},
@@ -144,7 +144,9 @@ def test_threshold_is_inclusive_and_kept(dataset, make_predictor):
 
 def test_without_surface_nothing_else_changes(dataset, metrics, shifted):
     quick = evaluate(shifted, dataset, surface=False, protocol=metrics["protocol"])
-    assert quick["subject"] == metrics["subject"] | {"mean_hd95": None, "mean_nsd": None}
+    assert quick["subject"] == metrics["subject"] | {
+        **{"mean_hd95": None, "hd95_patients": 0, "mean_nsd": None}
+    }
     for group in ("protocol", "pooled", "slice", "calibration"):
         assert quick[group] == metrics[group]
     assert all(entry["hd95"] is None for entry in quick["subjects"].values())
