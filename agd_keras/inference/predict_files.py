@@ -98,7 +98,7 @@ def _describe(source: Source, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"{_place(source)}: not enough memory"
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     return f"{_place(source)}: cannot be read or its results written ({where}{reason})"
 
 

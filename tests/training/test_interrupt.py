@@ -152,9 +152,7 @@ def edit(path):
 
 
 @pytest.mark.parametrize("suffix", ["", "_mask"])
-@pytest.mark.parametrize(
-    "kept", ["data.json", "environment.json"]
-)  # the latter: of earlier versions
+@pytest.mark.parametrize("kept", ["data.json", "environment.json"])  # as earlier versions had
 def test_data_that_changed_is_refused_at_once(suffix, kept, tiny, own_data, tmp_path):
     config, out = tiny(data={"path": str(own_data)}), tmp_path / "run"
     train(config, out, only=())

@@ -363,9 +363,9 @@ def test_killed_and_resumed_gives_the_same_table(trainer, small_phantom, tmp_pat
 
 
 CUTS = {
-    "an end of the last line": lambda lines: lines[:-1] + [lines[-1][:-5]],
+    "an end of the last line": lambda lines: [*lines[:-1], lines[-1][:-5]],
     "the last line": lambda lines: lines[:-1],
-    "all but a letter of it": lambda lines: lines[:-1] + [lines[-1][:1]],
+    "all but a letter of it": lambda lines: [*lines[:-1], lines[-1][:1]],
     "everything": lambda lines: [],
 }
 
