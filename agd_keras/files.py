@@ -241,10 +241,11 @@ def without_patterns(path: Path) -> Iterator[Path]:
     ...     str(plain)
     'served/1'
     """
-    if not set(str(path)) & set("*?[]{}\\"):
+    patterns = set("*?[\\") - {os.sep}
+    if not patterns & set(str(path)):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="agd-") as folder:
-        link = Path(folder) / path.name.translate(dict.fromkeys(map(ord, "*?[]{}\\"), "_"))
+        link = Path(folder) / "link"
         link.symlink_to(path.absolute(), target_is_directory=True)
         yield link

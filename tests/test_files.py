@@ -94,9 +94,9 @@ def test_a_path_without_patterns_leads_to_the_same_folder(tmp_path, name):
     folder.mkdir()
     with without_patterns(folder) as plain:
         (plain / "a.txt").write_text("a")
-        assert not set("*?[]{}") & set(str(plain))
+        assert not set("*?[") & set(str(plain))
     assert (folder / "a.txt").read_text() == "a"
-    assert not plain.is_symlink()
+    assert not plain.is_symlink()  # any more
 
 
 def test_what_a_row_lacks_stays_empty(tmp_path):

@@ -80,6 +80,7 @@ def test_subject_figures_equal_scikit_learn(metrics, patients, shifted):
     assert subject["min_dice"] == pytest.approx(values.min())
     assert subject["mean_iou"] == pytest.approx(np.mean(ious))
     assert (subject["mean_hd95"], subject["mean_nsd"]) == pytest.approx(np.mean(surfaces, axis=0))
+    assert subject["hd95_patients"] == len(patients)
     low, high = subject["ci95_dice"]
     assert values.min() - 1e-12 <= low < values.mean() < high <= values.max() + 1e-12
 
@@ -122,6 +123,7 @@ def test_empty_predictor(dataset, truths, make_predictor):
         **{"a": None, "b": None, "c": 0.0}
     }
     assert metrics["subject"]["mean_nsd"] == 1.0
+    assert metrics["subject"]["hd95_patients"] == 1  # of three: the two missed ones are left out
     assert metrics["slice"]["mean_dice"] == 0.0
 
 
