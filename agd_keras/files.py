@@ -18,8 +18,10 @@ LOCK = ".lock"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # What is raised for a file that is written only, never for one that is read.
 UNWRITABLE = (*FULL, errno.EFBIG, errno.EROFS)
-# What is no content of a folder: its lock, and what is being made, or was when a kill struck.
-_ASIDE = re.compile(r"\.lock|\.(tmp|old)-\d+")
+# What is being made, or was when a kill struck.
+_LEFT = re.compile(r"\.(tmp|old)-\d+")
+# What else is no content of a folder: its lock, and what file systems and NFS keep in there.
+_ASIDE = re.compile(rf"{_LEFT.pattern}|\.lock|\.nfs[0-9a-f]+|\.snapshot|lost\+found")
 
 
 def unique_number() -> int:
@@ -143,6 +145,8 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequ
 def content(folder: Path) -> list[Path]:
     """Returns what a folder holds, sorted, without its lock and what is being made in it.
 
+    Nor does it count what a file system keeps at its root, where a folder is a mount point.
+
     Example:
 
     >>> import tempfile
@@ -217,8 +221,9 @@ def filled(folder: Path, replace: bool) -> Iterator[Path]:
             os.rename(entry, old / entry.name)
         for entry in reversed(content(made)):
             os.rename(entry, folder / entry.name)
-        for left in set(folder.iterdir()) - {made, *content(folder), folder / LOCK}:
-            shutil.rmtree(left, ignore_errors=True)
+        for left in folder.iterdir():
+            if left != made and _LEFT.fullmatch(left.name):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
@@ -236,10 +241,11 @@ def without_patterns(path: Path) -> Iterator[Path]:
     ...     str(plain)
     'served/1'
     """
-    if not set(str(path)) & set("*?[]{}\\"):
+    patterns = set("*?[\\") - {os.sep}
+    if not patterns & set(str(path)):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="agd-") as folder:
-        link = Path(folder) / path.name.translate(dict.fromkeys(map(ord, "*?[]{}\\"), "_"))
+        link = Path(folder) / "link"
         link.symlink_to(path.absolute(), target_is_directory=True)
         yield link

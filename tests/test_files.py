@@ -58,13 +58,15 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
 
 def test_what_a_kill_left_is_no_content_and_goes(tmp_path):
     run = tmp_path / "run"
-    (run / ".tmp-12").mkdir(parents=True)
+    (run / "lost+found").mkdir(parents=True)
+    (run / ".nfs0000000000a1").touch()
+    (run / ".tmp-12").mkdir()
     (run / ".old-12").mkdir()
     (run / ".old-12" / "a.txt").touch()
     assert content(run) == []
     with filled(run, replace=False) as made:
         write_text(made / "a.txt", "a")
-    assert [path.name for path in run.iterdir()] == ["a.txt"]
+    assert {path.name for path in run.iterdir()} == {"a.txt", "lost+found", ".nfs0000000000a1"}
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
@@ -92,9 +94,9 @@ def test_a_path_without_patterns_leads_to_the_same_folder(tmp_path, name):
     folder.mkdir()
     with without_patterns(folder) as plain:
         (plain / "a.txt").write_text("a")
-        assert not set("*?[]{}") & set(str(plain))
+        assert not set("*?[") & set(str(plain))
     assert (folder / "a.txt").read_text() == "a"
-    assert not plain.is_symlink()
+    assert not plain.is_symlink()  # any more
 
 
 def test_what_a_row_lacks_stays_empty(tmp_path):

@@ -1,6 +1,8 @@
 """Batches for training and scoring out of the cache, as `tf.data`."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +16,13 @@ from agd_keras.errors import InputError
 # Random numbers of the two purposes come from seeds (seed + constant, position): apart for any
 # two seeds that a user would choose.
 ORDER, CHANGES = 0, 1 << 40
+
+# In TensorFlow's errors: the file, and what the operating system said of it.
+_ABOUT_A_FILE = re.compile(
+    r"(?:^|\}\} )([^;{}]+); "
+    r"(No such file or directory|No space left on device|Disk quota exceeded|File too large"
+    r"|Permission denied|Input/output error|Stale file handle|Read-only file system)"
+)
 
 
 def make_dataset(
@@ -104,6 +113,33 @@ def make_dataset(
     # Slices are numbered, not files listed: workers share them out by number.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.with_options(options)
+
+
+@contextmanager
+def naming_files() -> Iterator[None]:
+    """Turns an error of TensorFlow about a file into one line that names it.
+
+    Such as of a cache that was cleaned away, or of a full disk.
+
+    Raises:
+        InputError: TensorFlow could not read or write a file.
+
+    Example:
+
+    >>> with naming_files():
+    ...     tf.io.read_file("no/such.raw")
+    Traceback (most recent call last):
+    ...
+    agd_keras.errors.InputError: no/such.raw: No such file or directory; --resume goes on from here
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = _ABOUT_A_FILE.search(error.message)
+        if found is None:
+            raise
+        line = f"{found[1]}: {found[2]}; --resume goes on from here"
+        raise InputError(line) from error
 
 
 def read_slice(path: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from agd_keras.evaluation import scores
+from agd_keras.wording import counted
 
 GROUPS = ("pooled", "subject", "slice", "calibration")
 COLUMNS = ("accuracy", "precision", "recall", "f1", "iou", "bce", "mean dice", "median dice")
@@ -105,7 +106,8 @@ def warnings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if protocol.get("split") == "record" and seen != 0:
         found.append(("Record-wise.", RECORD_WISE))
     if seen:
-        text = f"{seen} of {patients} patients were trained or validated on: the figures flatter."
+        were = f"{counted(patients, 'patient')} {'was' if seen == 1 else 'were'}"
+        text = f"{seen} of {were} trained or validated on: the figures flatter."
         found.append(("Seen in training.", text))
     return found
 

@@ -90,10 +90,10 @@ def pick_cases(
         i = max(places, key=lambda place: truth[place].sum())
         number = whole[patient][i].index
         dice = entries[patient]["dice"]
-        # Of an even number no patient has the median, which lies between two.
-        near = rank == "median" and f"{dice:.3f}" != f"{median:.3f}"
-        which = f"Next to the median of {median:.3f}" if near else rank.capitalize()
-        title = f"{which}: Dice {dice:.3f}\n{patient}, slice {number}"
+        # Of an even number the median lies between two patients, of whom this is the lower one.
+        apart = rank == "median" and f"{dice:.3f}" != f"{median:.3f}"
+        beside = f", next to {median:.3f}" if apart else ""
+        title = f"{rank.capitalize()}: Dice {dice:.3f}{beside}\n{patient}, slice {number}"
         named = explain(images, i) if explain else {}
         film = scroll(images[places], truth[places], prediction[places])
         cases[patient] = Case(title, images[i], truth[i], prediction[i], named, rank, film)

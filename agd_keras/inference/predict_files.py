@@ -98,8 +98,8 @@ def _describe(source: Source, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"{_place(source)}: not enough memory"
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    place = getattr(error, "filename", None) or _place(source)
-    return f"{place}: cannot be read or written ({reason})"
+    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    return f"{_place(source)}: cannot be read or its results written ({where}{reason})"
 
 
 def predict_files(
@@ -170,6 +170,10 @@ def predict_files(
         uncertain = UncertaintyPredictor(predictor, uncertainty, threshold=threshold)
     [table] = resolve_outputs(out, [TABLE], [], overwrite)
     sources = find_cases(inputs)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot make the folder: {error.strerror}") from None
     rows: list[dict[str, Any]] = []
     failed: list[InputError] = []
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
-from agd_keras.data.dataset import make_dataset
+from agd_keras.data.dataset import make_dataset, naming_files
 from agd_keras.data.formats import read_mask
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
@@ -129,7 +129,7 @@ def fit_fold(
         ended = state.stopped_early(options.patience)
         while len(state.rows) < options.epochs and not ended:
             done, step = len(state.rows), state.step
-            with devices.fitting():
+            with devices.fitting(), naming_files():
                 model.fit(
                     part(done * steps + step),
                     initial_epoch=done,

@@ -107,14 +107,14 @@ def check_existing(
     False
     """
     try:
-        found = content(out) if out.exists() else []
+        found = content(out) if out.is_dir() else []
     except OSError as error:
-        raise InputError(f"{out}: expected a new folder ({error.strerror})") from None
-    if not found:
+        raise InputError(f"{out}: cannot read the folder: {error.strerror}") from None
+    if not out.exists() or (out.is_dir() and not found):
         if resume:
             raise InputError(f"{out}: --resume expected the folder of a {kind}, found nothing")
         return False
-    if not all(entries.fullmatch(entry.name) for entry in found):
+    if not found or not all(entries.fullmatch(entry.name) for entry in found):
         raise InputError(f"{out}: expected a new folder, found something else than a {kind}")
     if not (resume or overwrite):
         raise InputError(f"{out}: expected a new folder, found a {kind}; --resume or --overwrite")

@@ -11,7 +11,13 @@ from PIL import Image
 
 from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
-from agd_keras.data.slices import data_fingerprint, find_slices
+from agd_keras.data.root import cache_root
+from agd_keras.data.slices import (
+    changed_files,
+    data_fingerprint,
+    digest_slices,
+    find_slices,
+)
 from agd_keras.errors import InputError
 
 SIZE = 48
@@ -94,6 +100,57 @@ def test_key_follows_data_and_settings_not_place(data, root, tmp_path):
     cache = build_cache(find_slices(data), 16, root)
     assert len({first.fingerprint, cache.fingerprint, *others}) == 4
     assert cache.read(find_slices(data)[0])[1].all()
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_content_decides_where_size_and_time_are_the_same(data, root, kind):
+    slices = find_slices(data)
+    first = build_cache(slices, SIZE, root)
+    changed = getattr(slices[5], kind)
+    before = changed.stat()
+    Image.fromarray(255 - pixels(changed)).save(changed)
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (changed.stat().st_size, changed.stat().st_mtime_ns) == (
+        *(before.st_size, before.st_mtime_ns),
+    )
+    second = build_cache(find_slices(data), SIZE, root)
+    assert second.fingerprint != first.fingerprint
+    assert second.data_fingerprint != first.data_fingerprint
+    assert changed_files(first.digests, slices, second.digests) == [str(changed)]
+    assert second.areas[slices[5].name] == np.count_nonzero(pixels(slices[5].mask))
+
+
+def test_data_that_changes_while_it_is_prepared_is_no_cache(data, root):
+    slices = find_slices(data)
+
+    def edit(done, total):
+        if done == total:
+            Image.fromarray(255 - pixels(slices[0].mask)).save(slices[0].mask)
+
+    with pytest.raises(InputError, match="changed while it was prepared"):
+        build_cache(slices, 16, root, progress=edit)
+    assert os.listdir(root) == []
+
+
+def test_files_added_and_gone_are_named(data):
+    slices = find_slices(data)
+    digests = digest_slices(slices)
+    before = {name: digest for name, digest in digests.items() if name != slices[3].name}
+    before["b_9"] = "0" * 128
+    assert changed_files(before, slices, digests) == [f"{slices[3].image} (new)", "b_9 (gone)"]
+
+
+@pytest.mark.parametrize("variable", ["AGD_KERAS_CACHE", "HOME"])
+def test_no_home_and_no_user_name_the_variable(monkeypatch, variable):
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("AGD_KERAS_CACHE", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda user: {}[user])
+    with pytest.raises(InputError, match=variable):
+        cache_root()
+    monkeypatch.setenv("AGD_KERAS_CACHE", "~/agd")
+    with pytest.raises(InputError, match=variable):
+        cache_root()
+    assert cache_root("/scratch") == Path("/scratch")
 
 
 def test_default_folder_is_the_variable(data, root, monkeypatch):

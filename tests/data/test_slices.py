@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from agd_keras.data.formats import read_mask
+from agd_keras.data.phantom import make_phantom
 from agd_keras.data.slices import check_slices, data_fingerprint, find_slices, read_table
 from agd_keras.errors import InputError
 
@@ -196,3 +197,21 @@ def test_published_counts_of_lgg():
     tumor = sum(bool(read_mask(one.mask).any()) for one in slices)
     assert (len({one.patient for one in slices}), len(slices), tumor) == (75, 2778, 947)
     assert set(read_table(LGG)) >= {one.patient for one in slices}
+
+
+def test_problems_of_all_kinds_at_once(tmp_path):
+    """A missing mask hides neither what is wrong within other files nor a table that is no text."""
+    root = make_phantom(tmp_path / "data", patients=3, slices=3, size=32)
+    (root / "phantom_001" / "phantom_001_1_mask.tif").unlink()
+    os.truncate(root / "phantom_002" / "phantom_002_1.tif", 300)
+    Image.fromarray(np.full((32, 32), 7, np.uint8)).save(
+        root / "phantom_002" / "phantom_002_2_mask.tif"
+    )
+    Image.fromarray(np.zeros((32, 30), np.uint8)).save(
+        root / "phantom_003" / "phantom_003_3_mask.tif"
+    )
+    (root / "data.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="5 problems in the data set") as error:
+        find_slices(root)
+    for name in ("001_1.tif", "002_1.tif", "002_2_mask.tif", "003_3_mask.tif", "data.csv"):
+        assert name in str(error.value)

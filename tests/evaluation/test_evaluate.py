@@ -17,7 +17,7 @@ KEYS = {
     "pooled": {"accuracy", "precision", "recall", "f1", "iou", "specificity", "bce"},
     "subject": {
         *("mean_dice", "median_dice", "std_dice", "min_dice", "mean_iou", "ci95_dice"),
-        *("mean_hd95", "mean_nsd"),
+        *("mean_hd95", "hd95_patients", "mean_nsd"),
     },
     "slice": {"mean_dice", "empty_false_positive_rate"},
     "calibration": {"brier", "ece"},
@@ -80,6 +80,7 @@ def test_subject_figures_equal_scikit_learn(metrics, patients, shifted):
     assert subject["min_dice"] == pytest.approx(values.min())
     assert subject["mean_iou"] == pytest.approx(np.mean(ious))
     assert (subject["mean_hd95"], subject["mean_nsd"]) == pytest.approx(np.mean(surfaces, axis=0))
+    assert subject["hd95_patients"] == len(patients)
     low, high = subject["ci95_dice"]
     assert values.min() - 1e-12 <= low < values.mean() < high <= values.max() + 1e-12
 
@@ -122,6 +123,7 @@ def test_empty_predictor(dataset, truths, make_predictor):
         **{"a": None, "b": None, "c": 0.0}
     }
     assert metrics["subject"]["mean_nsd"] == 1.0
+    assert metrics["subject"]["hd95_patients"] == 1  # of three: the two missed ones are left out
     assert metrics["slice"]["mean_dice"] == 0.0
 
 
@@ -144,7 +146,9 @@ def test_threshold_is_inclusive_and_kept(dataset, make_predictor):
 
 def test_without_surface_nothing_else_changes(dataset, metrics, shifted):
     quick = evaluate(shifted, dataset, surface=False, protocol=metrics["protocol"])
-    assert quick["subject"] == metrics["subject"] | {"mean_hd95": None, "mean_nsd": None}
+    assert quick["subject"] == metrics["subject"] | {
+        **{"mean_hd95": None, "hd95_patients": 0, "mean_nsd": None}
+    }
     for group in ("protocol", "pooled", "slice", "calibration"):
         assert quick[group] == metrics[group]
     assert all(entry["hd95"] is None for entry in quick["subjects"].values())

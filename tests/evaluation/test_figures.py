@@ -126,6 +126,8 @@ def test_cases_are_best_and_worst_at_their_largest_slice(dataset, metrics, shift
     assert [case.title.split(":")[0] for case in chosen] == ["Best", "Median"]
     assert "a, slice 6" in chosen[0].title
     assert "b, slice 2" in chosen[1].title
+    median = metrics["subject"]["median_dice"]  # of all patients: another one's than b's
+    assert f"{metrics['subjects']['b']['dice']:.3f}, next to {median:.3f}" in chosen[1].title
     assert f"{metrics['subjects']['a']['dice']:.3f}" in chosen[0].title
     source = next(item for item in dataset if item.name == "a_6")
     np.testing.assert_array_equal(chosen[0].image, np.asarray(Image.open(source.image)))

@@ -132,3 +132,13 @@ def test_report_of_a_run(run):
         sorted(path.stem for path in (folder / "figures").iterdir()),
         ["confusion_matrix", "dice_per_patient", "reliability"],
     )
+
+
+def test_a_figure_that_an_earlier_version_did_not_have(run):
+    folder, *_ = run
+    path = folder / "fold-1" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["subject"]["hd95_patients"]
+    path.write_text(json.dumps(metrics))
+    spread = gather(folder)["folds"]["subject"]["hd95_patients"]
+    assert spread["each"][1] is None and spread["mean"] == np.mean(spread["each"][::2])

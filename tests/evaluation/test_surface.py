@@ -27,11 +27,19 @@ def directed_distances(here, there, spacing):
     return np.sqrt((difference**2).sum(-1)).min(axis=1)
 
 
+def percentile(values):
+    """The 95th, linear between the two order statistics that it lies between."""
+    place = 0.95 * (len(values) - 1)
+    ranked, low = np.sort(values), int(place)
+    high = min(low + 1, len(values) - 1)
+    return ranked[low] + (place - low) * (ranked[high] - ranked[low])
+
+
 def brute_force(truth, prediction, tolerance=2.0, spacing=(1, 1, 1)):
     a, b = surface_points(truth), surface_points(prediction)
     spacing = np.asarray(spacing)[: truth.ndim]
     there, back = directed_distances(a, b, spacing), directed_distances(b, a, spacing)
-    ranked = [np.sort(d)[int(0.95 * (len(d) - 1))] for d in (there, back)]
+    ranked = [percentile(d) for d in (there, back)]
     close = ((there <= tolerance).sum() + (back <= tolerance).sum()) / (len(there) + len(back))
     return max(ranked), close
 
@@ -75,6 +83,20 @@ def test_points_by_hand():
     assert hd95(truth, prediction, spacing=(5, 1, 1)) == pytest.approx(np.sqrt(100 + 4 + 9))
     assert nsd(truth, prediction) == 0.0
     assert nsd(truth, prediction, tolerance=4.2) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [((1, 1, 1), 23.75), ((4.0, 0.5, 1.0), 23.75), ((1, 1, 0.5), 11.875)],
+)
+def test_half_of_a_small_truth_missed(spacing, expected):
+    """Two voxels 25 pixels apart, of which one is found: 95 hundredths of the way to the other."""
+    truth = np.zeros((3, 5, 40), bool)
+    truth[1, 2, [5, 30]] = True
+    prediction = truth.copy()
+    prediction[1, 2, 30] = False
+    for pair in ((truth, prediction), (prediction, truth)):
+        assert hd95(*pair, spacing=spacing) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("offset", "expected"), [(0, (0.0, 1.0)), (1, (1.0, 1.0))])

@@ -6,19 +6,30 @@ import pytest
 
 from agd_keras.errors import InputError
 from agd_keras.export.parity import refuse_drop
-from agd_keras.export.release import staging
+from agd_keras.export.release import check_out, staging
 
 
 def test_what_a_killed_export_left_is_in_nobodys_way(tmp_path):
-    left = tmp_path / f".agd.tmp-{os.getpid()}"
-    left.mkdir()
     out = tmp_path / "agd"
+    left = out / f".tmp-{os.getpid()}"
+    left.mkdir(parents=True)
     for text in ("one", "two"):
-        with staging(out) as work:
-            assert work.parent == tmp_path
+        check_out(out, ("note.txt",), overwrite=True)
+        with staging(out, ("note.txt",), overwrite=True) as work:
+            assert work.parent == out
             (work / "note.txt").write_text(text)
         assert (out / "note.txt").read_text() == text
-    assert sorted(tmp_path.iterdir()) == [left, out]
+    assert sorted(out.iterdir()) == [left, out / "note.txt"]
+
+
+def test_the_second_of_two_exports_is_refused(tmp_path):
+    with staging(tmp_path / "agd", ("a.onnx",)) as work:
+        (work / "a.onnx").write_text("first")
+        with pytest.raises(InputError, match="another process is writing here"):
+            staging(tmp_path / "agd", ("a.onnx",)).__enter__()
+    with pytest.raises(InputError, match="found an export; --overwrite"):  # it came meanwhile
+        staging(tmp_path / "agd", ("a.onnx",)).__enter__()
+    assert os.listdir(tmp_path / "agd") == ["a.onnx"]
 
 
 def test_nothing_is_left_after_an_error(tmp_path):

@@ -14,7 +14,8 @@ from agd_keras.errors import InputError
 from agd_keras.export import saved_model as module
 from agd_keras.export.bundle import WARMUP
 from agd_keras.export.parity import read_parity
-from agd_keras.export.saved_model import export_saved_model
+from agd_keras.export.saved_model import export_saved_model, write_saved_model
+from agd_keras.inference.artefacts import load_artefact
 from agd_keras.inference.predictor import Predictor, load_predictor
 
 SIZES = [(128, 128), (200, 180), (256, 256), (512, 512)]
@@ -350,3 +351,25 @@ def test_nothing_is_left_of_a_refused_export(model_file, small_phantom, tmp_path
 def test_an_export_is_not_exported_again(saved_model, tmp_path):
     with pytest.raises(InputError, match="found an export"):
         export_saved_model(saved_model, tmp_path / "again")
+
+
+@pytest.mark.parametrize("name", ["[1]", "a*b?", "{x} 100 % ü"])
+def test_a_folder_that_reads_as_a_pattern(name, tmp_path):
+    spec = tf.TensorSpec((None, 8, 8, 3), tf.float32, "image")
+    halve = tf.function(lambda image: {"mask": image[..., :1] / 2}, input_signature=[spec])
+    folder = tmp_path / name / "1"
+    write_saved_model(folder, {"model": halve})
+    network = load_artefact(tmp_path / name)
+    assert network.input_shape == (None, 8, 8, 3)
+    mask = network.predict_on_batch(np.ones((2, 8, 8, 3), np.float32))["mask"]
+    np.testing.assert_array_equal(mask, np.full((2, 8, 8, 1), 0.5))
+
+
+def test_a_saved_model_that_cannot_be_written_names_its_folder(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "a.index; No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write_saved_model(tmp_path / "1", {})
+    assert error.value.filename == str(tmp_path / "1")

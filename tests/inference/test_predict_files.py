@@ -3,6 +3,8 @@
 import csv
 import errno
 import logging
+import os
+import resource
 import shutil
 import tracemalloc
 
@@ -170,6 +172,57 @@ def test_a_full_disk_ends_the_batch(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
     assert len(predictor.seen) == 1
+
+
+@pytest.mark.parametrize("kind", ["a.nii", "a.nii.gz", "a.png", "a.tif"])
+def test_a_file_that_cannot_grow_is_named(kind, tmp_path):
+    """A real refusal by the operating system, in the middle of a file; ENOSPC is met the same."""
+    file, out = tmp_path / "in" / kind, tmp_path / "out [1] {x} %s"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    file.parent.mkdir()
+    if ".nii" in kind:
+        nibabel.Nifti1Image(noise.astype(np.int16), np.eye(4)).to_filename(file)
+    else:
+        Image.fromarray(noise).save(file)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))
+    try:
+        with pytest.raises(InputError) as error:
+            predict_files(Bright(), [file], out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"{out}/a_mask{kind[1:]}: File too large" in str(error.value)
+    assert "damaged" not in str(error.value)
+    assert list(out.iterdir()) == []
+
+
+def test_a_full_disk_ends_the_batch_and_is_named(tmp_path, monkeypatch):
+    def full(self, path, *_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    volume = nibabel.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4))
+    for name in ("a", "b"):
+        volume.to_filename(tmp_path / f"{name}.nii.gz")
+    monkeypatch.setattr(nibabel.Nifti1Image, "to_filename", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        predict_files(Bright(), [tmp_path], tmp_path / "out")
+    assert error.value.filename == str(tmp_path / "out" / "a_mask.nii.gz")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_second_of_two_predictions_is_refused(tmp_path):
+    _picture(tmp_path / "a.png")
+
+    class Slow(Bright):
+        def predict_patient(self, images):
+            with pytest.raises(InputError, match="out: another process is writing here"):
+                predict_files(Bright(), [tmp_path / "a.png"], tmp_path / "out", overwrite=True)
+            return super().predict_patient(images)
+
+    predict_files(Slow(), [tmp_path / "a.png"], tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        *("a_mask.png", "a_overlay.png", "predictions.csv"),
+    ]
 
 
 def test_a_name_too_long_for_its_outputs(tmp_path):

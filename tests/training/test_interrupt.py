@@ -9,9 +9,12 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
+from PIL import Image
 
 from agd_keras.cli import common
 from agd_keras.errors import InputError, Interrupted
@@ -86,26 +89,35 @@ def test_exit_status(signum, status):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("kind", ["weights", "model"])
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("epoch-2-step-0.npz", errno.ENOSPC), ("state.json", errno.EDQUOT), ("model", errno.ENOSPC)],
+)
 def test_full_disk_leaves_the_state_before(
-    kind, tiny, whole, tmp_path, monkeypatch, assert_same_result
+    kind, code, tiny, whole, tmp_path, monkeypatch, assert_same_result
 ):
     config = tiny(**OPTIONS)
-    name = {"weights": "save_weights", "model": "save"}[kind]
-    original = getattr(keras.Model, name)
     calls = []
 
-    def full(self, path, *arguments, **options):
-        calls.append(path)
-        if len(calls) == 2:
-            with open(path, "wb") as file:
-                file.write(b"half of it")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return original(self, path, *arguments, **options)
+    def fails_at_second(original):
+        def full(self, *arguments, **options):
+            path = arguments[0] if isinstance(self, keras.Model) else self
+            if kind == "model" or path.name.startswith(kind):
+                calls.append(path)
+                if len(calls) == 2 or "epoch-2" in path.name:
+                    with open(path, "wb") as file:
+                        file.write(b"half of it")
+                    raise OSError(code, os.strerror(code))
+            return original(self, *arguments, **options)
+
+        return full
 
     with monkeypatch.context() as patch:
-        patch.setattr(keras.Model, name, full)
-        with pytest.raises(InputError, match="cannot save the .*No space left on device.*--resume"):
+        where, name = (keras.Model, "save") if kind == "model" else (Path, "write_bytes")
+        patch.setattr(where, name, fails_at_second(getattr(where, name)))
+        named = "best-[0-9].keras" if kind == "model" else kind
+        line = f"{named}: cannot save the .*{os.strerror(code)}.*--resume"
+        with pytest.raises(InputError, match=line):
             train(config, tmp_path / "parts")
     keras.saving.load_model(tmp_path / "parts" / "fold-0" / "model.keras")  # whole
     train(config, tmp_path / "parts", resume=True)
@@ -121,6 +133,75 @@ def test_killed_between_state_and_history(tiny, whole, tmp_path, assert_same_res
     (tmp_path / "parts" / "environment.json.tmp-12").touch()
     train(tiny(**OPTIONS), tmp_path / "parts", resume=True)
     assert_same_result(whole / "fold-0", fold)
+
+
+@pytest.fixture
+def own_data(small_phantom, tmp_path):
+    """A copy of the phantom that a test may change."""
+    return Path(shutil.copytree(small_phantom, tmp_path / "data"))
+
+
+def edit(path):
+    """Gives a picture other content of the same size and time."""
+    before = path.stat()
+    with Image.open(path) as image:
+        image.load()
+    Image.fromarray(255 - np.asarray(image)).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+@pytest.mark.parametrize("suffix", ["", "_mask"])
+@pytest.mark.parametrize("kept", ["data.json", "environment.json"])  # as earlier versions had
+def test_data_that_changed_is_refused_at_once(suffix, kept, tiny, own_data, tmp_path):
+    config, out = tiny(data={"path": str(own_data)}), tmp_path / "run"
+    train(config, out, only=())
+    changed = own_data / "phantom_003" / f"phantom_003_4{suffix}.tif"
+    edit(changed)
+    if kept != "data.json":
+        (out / "data.json").unlink()
+    named = changed.name if kept == "data.json" else "of fingerprint"
+    with pytest.raises(InputError, match=f"expected the data it was started with.*{named}"):
+        train(config, out, resume=True)
+    assert not (out / "fold-0").exists()
+    edit(changed)
+    train(config, out, resume=True, only=())
+
+
+class Disturb(keras.callbacks.Callback):
+    """Does something once, at the end of the first epoch."""
+
+    def __init__(self, disturb):
+        super().__init__()
+        self.disturb = disturb
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            self.disturb()
+
+
+def test_a_file_that_goes_or_changes_in_the_middle(
+    tiny, whole, own_data, tmp_path, with_callbacks, assert_same_result
+):
+    config, out = tiny(**OPTIONS, data={"path": str(own_data)}), tmp_path / "run"
+    train(config, out, only=())
+    validation = json.loads((out / "folds.json").read_text())["folds"][0]["validation"][0]
+    mask = own_data / validation / f"{validation}_2_mask.tif"
+    with_callbacks(Disturb(lambda: mask.rename(tmp_path / "away")))
+    with pytest.raises(InputError, match=f"{mask.name}: cannot be read"):
+        train(config, out, resume=True)
+    (tmp_path / "away").rename(mask)
+    with_callbacks()
+    train(config, out, resume=True)
+    for name in ("model.keras", "history.csv"):
+        assert (out / "fold-0" / name).is_file()
+    assert_same_result(whole / "fold-0", out / "fold-0")
+
+    other = tmp_path / "other"
+    with_callbacks(Disturb(lambda: edit(mask)))
+    with pytest.raises(InputError, match=f"changed since: .*{mask.name}"):
+        train(config, other)
+    assert not (other / "fold-0" / "fold.json").exists()
 
 
 def test_folder_that_cannot_be_made(tiny, tmp_path):

@@ -20,7 +20,7 @@ from agd_keras.training import train_trial as train_trial_module
 from agd_keras.training.ranking import rank_trials
 from agd_keras.training.rounds import Round, load_rounds, paper_rounds, with_options
 from agd_keras.training.search import search
-from agd_keras.training.space import distributions, load_space, options_of
+from agd_keras.training.space import JOURNAL, distributions, load_space, options_of
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: the extra `search`")
 
@@ -360,6 +360,35 @@ def test_killed_and_resumed_gives_the_same_table(trainer, small_phantom, tmp_pat
     trainer()
     rows = search(config, out, space=SPACE, trials=11, resume=True).rows
     assert sorted(row["trial"] for row in rows) == list(range(11))
+
+
+CUTS = {
+    "an end of the last line": lambda lines: [*lines[:-1], lines[-1][:-5]],
+    "the last line": lambda lines: lines[:-1],
+    "all but a letter of it": lambda lines: [*lines[:-1], lines[-1][:1]],
+    "everything": lambda lines: [],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_journal_that_was_cut_short_is_gone_on_with(cut, trainer, small_phantom, tmp_path):
+    config, options = tiny(small_phantom), {"space": SPACE, "trials": 4, "prune": False}
+    trainer()
+    search(config, tmp_path / "whole", **options)
+    expected = (tmp_path / "whole" / "trials.csv").read_bytes()
+    trainer(kill_after=10)  # in the third trial
+    with pytest.raises(Killed):
+        search(config, tmp_path / "parts", **options)
+    journal = tmp_path / "parts" / JOURNAL
+    journal.write_bytes(b"".join(CUTS[cut](journal.read_bytes().splitlines(keepends=True))))
+    trainer()
+    search(config, tmp_path / "parts", resume=True, **options)
+    assert (tmp_path / "parts" / "trials.csv").read_bytes() == expected
+    # A journal that is damaged elsewhere is named.
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], b"{]\n", *lines[1:]]))
+    with pytest.raises(InputError, match="optuna.log: damaged"):
+        search(config, tmp_path / "parts", resume=True, space=SPACE, trials=5, prune=False)
 
 
 def test_existing_folder_is_refused_replaced_or_gone_on_with(trainer, small_phantom, tmp_path):
