@@ -239,3 +239,23 @@ def test_sizes_that_do_not_fit(tmp_path, shifted, kind):
     name = "p_2_mask.tif" if kind == "mask" else "p_2.tif"
     with pytest.raises(InputError, match=f"{name}: expected the size of"):
         evaluate(shifted, stack)
+
+
+def test_whole_patients_are_predicted_where_some_slices_are_scored(dataset, patients):
+    """What is predicted depends on the whole stack, as intensities are normalised over it."""
+    seen = {}
+
+    def predict(images):
+        seen[images.shape] = seen.get(images.shape, 0) + 1
+        return np.linspace(0, 1, len(images))[:, None, None] * np.ones(images.shape[:3])
+
+    scored = [one for one in dataset if one.index % 2]
+    metrics = evaluate(predict, scored, surface=False, among=dataset)
+    assert set(seen) == {images.shape for images, _ in patients.values()}
+    for name, (images, truth) in patients.items():
+        numbers = [one.index for one in sorted(dataset) if one.patient == name]
+        places = [place for place, number in enumerate(numbers) if number % 2]
+        assert 0 < len(places) < len(truth)
+        high = np.linspace(0, 1, len(images)) >= 0.5
+        assert metrics["subjects"][name]["voxels_pred"] == high[places].sum() * truth[0].size
+        assert metrics["subjects"][name]["voxels_true"] == truth[places].sum()

@@ -17,7 +17,7 @@ from agd_keras.data.folds import load_folds, select
 from agd_keras.data.slices import find_slices
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
-from agd_keras.inference.predictor import load_predictor
+from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.training import fit_fold as fit_fold_module
 from agd_keras.training.train import resolve, train
 
@@ -187,13 +187,19 @@ def test_diverged_training_says_so(tiny, tmp_path):
         train(config, tmp_path / "run")
 
 
-def test_ablation_trains_record_wise_with_whole_patients(tiny, tmp_path):
+def test_ablation_trains_record_wise_with_whole_patients(tiny, tmp_path, monkeypatch):
+    predicted = []
+    predict = Predictor.predict_patient
+    monkeypatch.setattr(
+        Predictor, "predict_patient", lambda self, x: predicted.append(len(x)) or predict(self, x)
+    )
     model = {"edge": False, "attention": False}
     config = tiny(data={"split": "record"}, model=model, training={"epochs": 1})
     metrics = train(config, tmp_path / "run")
     fold = load_folds(tmp_path / "run" / "folds.json")[0]
     assert sum(entry["slices"] for entry in metrics["subjects"].values()) == len(fold.test)
     assert metrics["protocol"]["split"] == "record"
+    assert set(predicted) == {6}  # also to calibrate, and for the pictures
     assert load_predictor(tmp_path / "run").models[0].output_names == ["mask"]
 
 
