@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agd_keras.text import in_cell
+
 
 def unique_number() -> int:
     """Returns a number for a temporary name, which no thread, process or host gets twice.
@@ -45,7 +47,8 @@ def write_text(path: str | Path, text: str) -> Path:
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp-{unique_number()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        # A file's name that is not UTF-8 must not cost what else stands in the text.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -54,6 +57,8 @@ def write_text(path: str | Path, text: str) -> Path:
 
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
     """Writes a CSV file as `write_text` does; what a row lacks, or is None, stays empty.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe ahead of it.
 
     Args:
         path: The file; an older one is replaced.
@@ -77,7 +82,7 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequ
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: in_cell(value) for key, value in row.items()} for row in rows)
     return write_text(path, text.getvalue())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from agd_keras.errors import InputError
+from agd_keras.text import clean
 
 CHANNELS = ("T1", "FLAIR", "T1c")  # as the network takes them
 
@@ -126,7 +127,7 @@ def one_line(path: Path, kind: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        detail = clean(error) or type(error).__name__
         message = f"{path}: damaged {kind}, or one of an unknown kind ({detail})"
         raise InputError(message) from error
 

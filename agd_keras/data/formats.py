@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from agd_keras.errors import InputError
+from agd_keras.text import clean
 
 SUFFIXES = (".tif", ".tiff", ".png")
 FLAIR = 1  # its channel, between pre-contrast and post-contrast
@@ -68,7 +69,7 @@ def decode_image(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path}: more pixels than any slice has, refused to decode") from error
     except Exception as error:  # a damaged file can raise nearly anything in a decoder
-        detail = " ".join(str(error).split()) or type(error).__name__
+        detail = clean(error) or type(error).__name__
         raise InputError(f"{path}: truncated or damaged image ({detail})") from error
     return image
 

@@ -82,7 +82,7 @@ def problems_error(root: str | Path, problems: list[str]) -> InputError:
       a_1.tif: has no mask
     """
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    return InputError("\n  ".join([f"{root}: {count} in the data set", *problems]))
+    return InputError(f"{root}: {count} in the data set", *problems)
 
 
 def find_slices(root: str | Path, require_masks: bool = True) -> list[Slice]:

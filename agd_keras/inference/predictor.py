@@ -1,5 +1,6 @@
 """From a patient's slices to tumour probabilities, as every figure and every mask is made."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,14 @@ from agd_keras.data.preprocess import prepare_patient, resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact
+from agd_keras.inference.model_file import check_model_file
 from agd_keras.inference.temperature import Calibration, read_calibration
 from agd_keras.models import explain_model
+from agd_keras.text import clean
 from agd_keras.weights import find_model
+
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -115,6 +121,8 @@ def load_predictor(model: str | Path) -> Predictor:
     """
     path = find_model(model)
     if is_artefact(path):
+        if path.is_dir():
+            logger.warning("%s: a SavedModel is a program that runs as you; trust its maker", path)
         return Predictor([load_artefact(path)], calibration=read_calibration(path))
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
     if not files:
@@ -148,13 +156,14 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
     if not path.is_file():
         raise InputError(f"{path}: expected a .keras file or a run folder, found nothing")
     try:
+        check_model_file(path)
         with warnings.catch_warnings():
             # The optimiser's state is with the run, for --resume, not in the model.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             model = keras.saving.load_model(path, safe_mode=True, compile=compiled)
     except Exception as error:  # whatever the file holds, the reader of it must not show through
         # Keras tells the reason at the end of a long tale.
-        reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2][:200]
+        reason = clean(" ".join(str(error).split()).rpartition("Exception encountered: ")[2])
         raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None
     if not isinstance(model, keras.Model) or "mask" not in (model.output_names or ()):
         raise InputError(f"{path}: expected a model with the output 'mask'")

@@ -146,7 +146,7 @@ def _run_on_ray(
         try:
             results[index] = ray.get(done)
         except InputError as error:
-            failure = failure or InputError(str(getattr(error, "cause", error)))
+            failure = failure or InputError(*getattr(error, "cause", error).args)
         except ray.exceptions.RayTaskError as error:
             failure = failure or error.cause
         except ray.exceptions.RayError as error:
