@@ -2,14 +2,16 @@
 
 import re
 import unicodedata
-from html import escape
 
-LONGEST, MESSAGE = 200, 400  # letters of a piece from outside, and of a whole line
+# Letters of a piece from outside, of a whole line, and of a paragraph.
+LONGEST, MESSAGE, PARAGRAPH = 200, 400, 2000
 _CELL = re.compile(r"[^;,\t\r\n\"]+")  # what a spreadsheet may take for a cell of its own
 _FORMULA = "=+-@＝＋－＠"  # the wide ones are read alike where Japanese is set
-_MARKS = str.maketrans(
-    {mark: f"\\{mark}" for mark in "\\`*[]|~$"} | {mark: escape(mark) for mark in "<>&"}
+# What Markdown reads as more than itself, each only where it does; the last at the start of a line.
+_MARKUP = re.compile(
+    r"[\\`*|~$]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|^(?:#|>|[-+](?=\s)|-{2,}$|=+$)"
 )
+_HTML = {re.compile(r"&(?=#?\w+;)"): "&amp;", re.compile(r"<(?=[A-Za-z/!?])"): "&lt;"}
 
 
 def printable(text: object) -> str:
@@ -67,14 +69,14 @@ def markdown(text: object) -> str:
 
     Example:
 
-    >>> print(markdown("<b> [a](b) | T1_w"))
-    &lt;b&gt; \[a\](b) \| T1_w
+    >>> print(markdown("<b> [a](b) | T1_w < 3"))
+    &lt;b> [a\](b) \| T1_w < 3
     """
-    line = clean(text, MESSAGE).translate(_MARKS)
-    # Within words underscores are none; a mark of a block counts only at the start of a line.
-    line = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)
+    line = _MARKUP.sub(r"\\\g<0>", clean(text, PARAGRAPH))
     line = re.sub(r"^(\d+)([.)]\s)", r"\1\\\2", line)
-    return re.sub(r"^(?=#|[-+]\s|(-{2,}|=+)$)", r"\\", line)
+    for mark, entity in _HTML.items():
+        line = mark.sub(entity, line)
+    return line
 
 
 def markdown_code(text: object) -> str:

@@ -146,7 +146,9 @@ class GrpcClient:
                 raise ValueError
             return tf.make_ndarray(tensor)
         except (TypeError, ValueError, AttributeError):
-            raise InputError(f"{self.url}: expected finite numbers in the output {output!r}") from None
+            raise InputError(
+                f"{self.url}: expected finite numbers in the output {output!r}"
+            ) from None
 
     def _name_model(self, request: Any) -> None:
         request.model_spec.name = self.name

@@ -144,9 +144,9 @@ def read_answer(
     Example:
 
     >>> read_answer({"predictions": [{"mask": [1, 0], "edge": [0, 0]}]}, "mask").tolist()
-    [[1, 0]]
+    [[1.0, 0.0]]
     >>> read_answer({"outputs": [[1, 0]]}, "mask").tolist()
-    [[1, 0]]
+    [[1.0, 0.0]]
     """
     try:
         if "predictions" in content:

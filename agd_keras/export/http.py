@@ -17,6 +17,7 @@ from urllib3.util import Timeout, Url, make_headers, parse_url
 from agd_keras.errors import InputError
 from agd_keras.text import clean
 
+WAIT = 0.5  # seconds before the second try, doubled before each further one
 CONNECT = 5  # seconds; a host that drops packets never says no
 REFUSED = (429, 503)  # too many requests, not ready: what a later try may get past
 _PIECE = 2**16
@@ -65,16 +66,16 @@ def exchange(
     except LocationParseError:  # whose text repeats a password
         raise InputError(f"{shown}: expected an address of host and port") from None
     deadline = time.monotonic() + timeout
-    wait = 0.5
+    wait = WAIT
     for left in reversed(range(retries + 1)):
         last = not left or time.monotonic() + wait >= deadline
         try:
             status, content = _exchange(method, address, body, shown, deadline, most)
             if last or status not in REFUSED:
                 return status, content
-        except _NoServer:
+        except _UnreachableError as error:
             if last:
-                raise
+                raise InputError(*error.args) from None
         except TimeoutError:  # not again: the server had more to do then
             raise InputError(f"{shown}: no answer within {timeout:g} s") from None
         time.sleep(wait)
@@ -82,7 +83,7 @@ def exchange(
     raise AssertionError("the last try returns or raises")
 
 
-class _NoServer(InputError):
+class _UnreachableError(Exception):
     """What a later try may get past."""
 
 
@@ -117,7 +118,7 @@ def _exchange(
     except (HTTPError, OSError, ValueError) as error:
         if time.monotonic() >= deadline or isinstance(error, ReadTimeoutError):
             raise TimeoutError from None
-        raise _NoServer(f"{shown}: no server ({_reason(error)})") from None
+        raise _UnreachableError(f"{shown}: no server ({_reason(error)})") from None
     if time.monotonic() >= deadline:  # a body without a length only ends sooner
         raise TimeoutError
     return answer.status, bytes(content)

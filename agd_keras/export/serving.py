@@ -142,7 +142,8 @@ class ServingClient:
     def _read_calibration(self) -> Calibration:
         row = {"x": np.zeros(1, np.float32)}
         temperature, threshold = (
-            self.client.predict(CALIBRATION, row, name, (1,)) for name in ("temperature", "threshold")
+            self.client.predict(CALIBRATION, row, name, (1,))
+            for name in ("temperature", "threshold")
         )
         try:
             return Calibration(float(temperature.item()), float(threshold.item()))

@@ -59,7 +59,9 @@ def _check_network(config: dict[str, Any]) -> None:
         weights = sum(prod(one.shape) for one in model.weights)
         if weights > MAX_WEIGHTS:
             raise ValueError(f"{weights:,} weights, expected at most {MAX_WEIGHTS:,}")
-        shapes = [tuple(t.shape) for layer in model.layers for t in keras.tree.flatten(layer.output)]
+        shapes = [
+            tuple(t.shape) for layer in model.layers for t in keras.tree.flatten(layer.output)
+        ]
     largest = max(shapes, key=_values, default=())
     if _values(largest) > MAX_VALUES:
         raise ValueError(f"a layer that returns {largest}, expected at most {MAX_VALUES:,} values")

@@ -20,7 +20,6 @@ from agd_keras.models import explain_model
 from agd_keras.text import clean
 from agd_keras.weights import find_model
 
-
 logger = logging.getLogger(__name__)
 
 

@@ -81,7 +81,7 @@ def _connection() -> Iterator[None]:
         import ray
     except ImportError:
         raise InputError(
-            "--executor ray: expected Ray to be installed, `pip install agd_keras[cluster]`"
+            "--executor ray: expected Ray to be installed, in a clone `pip install -e .[cluster]`"
         ) from None
     if ray.is_initialized():
         yield
