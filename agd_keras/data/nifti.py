@@ -28,7 +28,9 @@ _NAMES = {
     **dict.fromkeys(("t2", "t2w"), "T2"),
 }
 # A number alone names a case, not a contrast.
-_NAME = re.compile(rf"(?:(.+)[-_])?({'|'.join(_NAMES)})|(.+)[-_](000[0-3])", re.IGNORECASE)
+_NAME = re.compile(
+    rf"(?:(.+)[-_])?({'|'.join(_NAMES)})|(.+)[-_](000[0-3])", re.IGNORECASE | re.DOTALL
+)
 
 # Contrasts that have only a number: in this package's order, or four as in the brain tumour task
 # of the Medical Segmentation Decathlon (http://medicaldecathlon.com).

@@ -15,7 +15,7 @@ from agd_keras.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"(?P<case>.+)_(?P<index>\d+)(?P<mask>_mask)?", re.IGNORECASE)
+_NAME = re.compile(r"(?P<case>.+)_(?P<index>\d+)(?P<mask>_mask)?", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, order=True)
@@ -163,7 +163,7 @@ def data_fingerprint(slices: Iterable[Slice]) -> str:
     total = hashlib.sha256()
     with ThreadPoolExecutor() as threads:
         for one, content in zip(slices, threads.map(digest, slices), strict=True):
-            total.update(one.name.encode() + content)
+            total.update(one.name.encode("utf-8", "surrogateescape") + content)
     return total.hexdigest()[:16]
 
 

@@ -19,7 +19,7 @@ _READERS = {
 
 # In a folder these are no input: truth, earlier predictions, the pictures made of them.
 _NO_INPUT = re.compile(
-    r"(.*[-_])?(mask|seg|label|overlay|uncertainty)|labels(Tr|Ts)?", re.IGNORECASE
+    r"(.*[-_])?(mask|seg|label|overlay|uncertainty)|labels(Tr|Ts)?", re.IGNORECASE | re.DOTALL
 )
 
 

@@ -122,7 +122,8 @@ def ranking_table(ranking: Ranking) -> "Table":
     from rich.text import Text
 
     # Narrow: there may be many options.
-    table = Table(title=ranking.title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    title = Text(printable(ranking.title), "table.title")
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     notes = "\n".join(map(printable, ranking.notes))
     table.caption, table.caption_justify = Text(notes, "table.caption"), "left"
     header, *rows = _cells(ranking)
