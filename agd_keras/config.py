@@ -11,7 +11,6 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
-    PositiveInt,
     Tag,
     ValidationError,
     model_validator,
@@ -20,13 +19,17 @@ from pydantic import (
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
 from agd_keras.presets import preset_values
+from agd_keras.text import clean
+
+# What a YAML file may hold, aliases written out: no config, round or space is near it.
+MAX_BYTES, MAX_NODES, MAX_SCALAR = 2**18, 10_000, 2_000
 
 AGD = "agd_autoencoder"
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -56,10 +59,10 @@ class ModelConfig(_Section):
     name: str = Field(
         AGD, description=f"builder of the network: {AGD}, or your own as package.module:function"
     )
-    filters: tuple[PositiveInt, ...] = Field(
-        (16, 32, 48, 64), min_length=1, description="channels of the encoder blocks"
+    filters: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (16, 32, 48, 64), min_length=1, max_length=8, description="channels of the encoder blocks"
     )
-    depth: int = Field(1, ge=1, description="convolutions in a block")
+    depth: int = Field(1, ge=1, le=16, description="convolutions in a block")
     stem_stride: int = Field(2, ge=1, le=4, description="stride ahead of the first block")
     skips: tuple[int, ...] = Field((1, 2, 3, 4), description="levels with a skip connection")
     attention: bool = Field(True, description="gate the skip connections")
@@ -68,7 +71,7 @@ class ModelConfig(_Section):
         False, description="decoder blocks of one convolution and fewer channels"
     )
     edge: bool = Field(True, description="edge detector ahead of the encoder")
-    edge_filters: int = Field(16, ge=1, description="channels of the edge detector")
+    edge_filters: int = Field(16, ge=1, le=4096, description="channels of the edge detector")
     edge_gate: Literal["residual", "multiply", "concatenate"] = Field(
         "residual", description="how the edge weights the image"
     )
@@ -209,8 +212,8 @@ def make_config(values: dict[str, Any]) -> RunConfig:
         if first["type"] == "extra_forbidden":
             message = "no such option"
         if first["type"] != "value_error":  # ours say what they received
-            message += f", received {first['input']!r}"
-        raise InputError(" ".join(f"{where}: {message}".removeprefix(": ").split())) from None
+            message += f", received {clean(repr(first['input']))}"
+        raise InputError(f"{where}: {message}".removeprefix(": ")) from None
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
@@ -283,13 +286,17 @@ def read_yaml(path: str | Path) -> Any:
     """Reads what a YAML or JSON file holds.
 
     Raises:
-        InputError: The file cannot be read or is not YAML.
+        InputError: The file cannot be read, is not YAML, or is larger than any config.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8")
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: expected a readable YAML file ({reason})") from None
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path}: expected a YAML file of at most {MAX_BYTES} bytes")
     return _parse_yaml(text, str(path))
 
 
@@ -300,6 +307,27 @@ def save_config(config: RunConfig, path: str | Path) -> None:
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from None
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        _check_nodes(root)
+        return None if root is None else loader.construct_document(root)
+    except RecursionError:
+        raise InputError(f"{where}: nested too deep for a config") from None
+    except Exception as error:  # PyYAML raises nearly anything on a damaged date or number
+        reason = clean(error) or type(error).__name__
+        raise InputError(f"{where}: not valid YAML ({reason})") from None
+
+
+def _check_nodes(root: yaml.Node | None) -> None:
+    """Refuses what would be large once its aliases are written out, before anything is made."""
+    left, count = [root] if root else [], 0
+    while left:
+        value, count = left.pop().value, count + 1
+        if count > MAX_NODES:
+            raise ValueError(f"more than {MAX_NODES} values, aliases written out")
+        if isinstance(value, str):
+            if len(value) > MAX_SCALAR:
+                raise ValueError(f"a value of more than {MAX_SCALAR} letters")
+            continue
+        for entry in value:  # pairs in a mapping
+            left += entry if isinstance(entry, tuple) else [entry]

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agd_keras.text import in_cell
+
 LOCK = ".lock"
 # Disk full, quota used up: no other file can be written either.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -110,11 +112,14 @@ def write_text(path: str | Path, text: str) -> Path:
     ...     write_text(f"{folder}/note.txt", "done").read_text()
     'done'
     """
-    return write_bytes(path, text.encode())
+    # A file's name that is not UTF-8 must not cost what else stands in the text.
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
     """Writes a CSV file as `write_text` does; what a row lacks, or is None, stays empty.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe ahead of it.
 
     Args:
         path: The file; an older one is replaced.
@@ -138,7 +143,7 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequ
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: in_cell(value) for key, value in row.items()} for row in rows)
     return write_text(path, text.getvalue())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from agd_keras import __version__
 from agd_keras.errors import InputError, Interrupted
+from agd_keras.text import MESSAGE, clean
 from agd_keras.wording import duration
 
 BAD_INPUT, BAD_USAGE = 1, 2
@@ -27,7 +28,9 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
     Returns:
         0, 1 for bad input, 130 after Ctrl-C or 143 after SIGTERM.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    shown = logging.StreamHandler()
+    shown.setFormatter(_OneLine())
+    logging.basicConfig(level=logging.INFO, handlers=[shown])
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -43,14 +46,21 @@ def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Names
     except Exception as error:
         if arguments.debug:
             raise
-        reason = " ".join(str(error).split())
+        reason = clean(error, MESSAGE)
         if isinstance(error, OSError) and error.filename:
-            reason = f"{error.filename}: {error.strerror}"
+            reason = clean(f"{error.filename}: {error.strerror}", MESSAGE)
         print(f"error: {reason or type(error).__name__} (--debug shows where)", file=sys.stderr)
         return BAD_INPUT
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
+
+
+class _OneLine(logging.Formatter):
+    """Log lines hold names and notes of files: what a terminal would obey is written out."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return clean(record.message, MESSAGE)
 
 
 def _terminate(signum: int, frame: object) -> None:
@@ -108,7 +118,8 @@ def effort() -> str:
 
 
 def print_table(table: Any) -> None:
-    """Prints a rich table to standard output."""
+    """Prints a rich table to standard output; what stands in it is text, never markup."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    width = None if sys.stdout.isatty() else 100
+    Console(width=width, markup=False, emoji=False).print(table)

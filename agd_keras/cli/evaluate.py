@@ -10,12 +10,7 @@ from agd_keras.training.quiet import load_keras
 def main(argv: list[str] | None = None) -> int:
     """Runs `agd-evaluate` and returns its exit status."""
     parser = common.parser("agd-evaluate", "Score a model on every patient of a data set.")
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="MODEL",
-        help="a .keras file, a run folder (its folds are averaged), or what agd-export wrote",
-    )
+    options.add_model_option(parser, options.ANY_MODEL, required=True)
     options.add_model_fn(parser)
     parser.add_argument(
         "--data", required=True, help="`phantom` or a folder in the kaggle_3m layout"

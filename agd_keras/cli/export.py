@@ -19,9 +19,7 @@ NEEDED = {
 def main(argv: list[str] | None = None) -> int:
     """Runs `agd-export` and returns its exit status."""
     parser = common.parser("agd-export", "Export a trained model, compared with the original.")
-    parser.add_argument(
-        "--model", required=True, metavar="MODEL", help="a .keras file, or a run folder"
-    )
+    options.add_model_option(parser, "a .keras file, or a run folder", required=True)
     options.add_model_fn(parser)
     parser.add_argument("--format", required=True, choices=("saved_model", "tflite", "onnx"))
     parser.add_argument(
@@ -78,7 +76,7 @@ def _export(arguments: argparse.Namespace) -> None:
         if find_spec(module) is None:
             raise InputError(
                 f"--format {arguments.format}: expected {module.replace('_', '-')} to be "
-                "installed, `pip install agd_keras[export]`"
+                "installed, in a clone `pip install -e .[export]`"
             )
     load_keras()
     options.import_model_fn(arguments)

@@ -13,9 +13,11 @@ from agd_keras.config import RunConfig, load_config, make_config, merge, parse_s
 from agd_keras.errors import InputError
 from agd_keras.presets import PRESETS
 from agd_keras.training.executor import EXECUTORS
+from agd_keras.weights import shipped
 
 # Those of `agd_keras.inference.uncertainty`, whose import would load Keras.
 UNCERTAINTY = ("tta", "ensemble", "mc_dropout")
+ANY_MODEL = "a .keras file, a run folder (its folds are averaged), or what agd-export wrote"
 BOUNDS = {
     "ge": (operator.ge, "at least"),
     "gt": (operator.gt, "above"),
@@ -178,6 +180,16 @@ def add_executor_options(made: argparse.ArgumentParser) -> None:
         type=number(float, ge=0),
         metavar="N",
         help="GPUs for a task of Ray, also a share (default: 1 where there are any)",
+    )
+
+
+def add_model_option(made: Any, kinds: str, required: bool = False) -> None:
+    """Adds `--model`, to a parser or a group of it, with the names of the models that ship."""
+    made.add_argument(
+        "--model",
+        required=required,
+        metavar="MODEL",
+        help=f"{kinds}; or by name one that ships: {', '.join(shipped())}",
     )
 
 

@@ -20,11 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser("agd-predict", "Outline the tumour in images.", _EPILOG)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a file or folder")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--model",
-        metavar="MODEL",
-        help="a .keras file, a run folder (its folds are averaged), or what agd-export wrote",
-    )
+    options.add_model_option(source, options.ANY_MODEL)
     source.add_argument(
         "--server",
         metavar="URL",

@@ -12,6 +12,7 @@ import numpy as np
 from agd_keras.data.background import finite, is_dark_around, settle_background
 from agd_keras.errors import InputError
 from agd_keras.files import UNWRITABLE
+from agd_keras.text import clean
 
 CHANNELS = ("T1", "FLAIR", "T1c")  # as the network takes them
 
@@ -129,7 +130,7 @@ def one_line(path: Path, kind: str) -> Iterator[None]:
     except Exception as error:
         if getattr(error, "errno", None) in UNWRITABLE:  # nothing that was read
             raise
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        detail = clean(error) or type(error).__name__
         message = f"{path}: damaged {kind}, or one of an unknown kind ({detail})"
         raise InputError(message) from error
 

@@ -159,7 +159,7 @@ def load_folds(path: str | Path) -> list[Fold]:
             Fold(int(f["index"]), *(tuple(map(str, f[s])) for s in ("train", "validation", "test")))
             for f in content["folds"]
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: expected folds as save_folds writes them ({error})") from error
     for fold in folds:
         for unit, times in Counter(fold.train + fold.validation + fold.test).items():

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from agd_keras.data.case import check_file, check_voxels
 from agd_keras.errors import InputError
+from agd_keras.text import clean
 
 SUFFIXES = (".tif", ".tiff", ".png")
 FLAIR = 1  # its channel, between pre-contrast and post-contrast
@@ -71,7 +72,7 @@ def _decode(path: Path, slices: int = 1) -> tuple[Image.Image, str]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path}: more pixels than any slice has, refused to decode") from error
     except Exception as error:  # a damaged file can raise nearly anything in a decoder
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        detail = clean(error) or type(error).__name__
         raise InputError(f"{path}: truncated or damaged image ({detail})") from error
     return image, stored if isinstance(stored, str) else ""
 

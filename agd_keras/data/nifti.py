@@ -29,7 +29,9 @@ _NAMES = {
     **dict.fromkeys(("t2", "t2w"), "T2"),
 }
 # A number alone names a case, not a contrast.
-_NAME = re.compile(rf"(?:(.+)[-_])?({'|'.join(_NAMES)})|(.+)[-_](000[0-3])", re.IGNORECASE)
+_NAME = re.compile(
+    rf"(?:(.+)[-_])?({'|'.join(_NAMES)})|(.+)[-_](000[0-3])", re.IGNORECASE | re.DOTALL
+)
 
 # Contrasts that have only a number: in this package's order, or four as in the brain tumour task
 # of the Medical Segmentation Decathlon (http://medicaldecathlon.com).
@@ -129,7 +131,9 @@ def _read(path: Path, image: "Nifti1Image", place: int) -> np.ndarray:
     with one_line(path, "NIfTI file"), np.errstate(all="ignore"):
         content = read_range(path, start, start + size)
         if len(content) < size:
-            raise InputError(f"{path}: truncated, {size - len(content)} bytes of voxels are missing")
+            raise InputError(
+                f"{path}: truncated, {size - len(content)} bytes of voxels are missing"
+            )
         layout = (shape, stored.dtype, 0, stored.slope, stored.inter)
         volume = ArrayProxy(io.BytesIO(content), layout)[...]
         return to_axial(np.asarray(volume, np.float32), image.affine)

@@ -15,7 +15,7 @@ from agd_keras.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"(?P<case>.+)_(?P<index>\d+)(?P<mask>_mask)?", re.IGNORECASE)
+_NAME = re.compile(r"(?P<case>.+)_(?P<index>\d+)(?P<mask>_mask)?", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, order=True)
@@ -82,7 +82,7 @@ def problems_error(root: str | Path, problems: list[str]) -> InputError:
       a_1.tif: has no mask
     """
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    return InputError("\n  ".join([f"{root}: {count} in the data set", *problems]))
+    return InputError(f"{root}: {count} in the data set", *problems)
 
 
 def find_slices(root: str | Path, require_masks: bool = True) -> list[Slice]:
@@ -172,7 +172,7 @@ def fingerprint_of(digests: Mapping[str, str]) -> str:
     """Digests what `digest_slices` returned: 16 hexadecimal digits."""
     total = hashlib.sha256()
     for name, digest in digests.items():
-        total.update(name.encode() + bytes.fromhex(digest))
+        total.update(name.encode("utf-8", "surrogateescape") + bytes.fromhex(digest))
     return total.hexdigest()[:16]
 
 

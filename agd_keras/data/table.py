@@ -1,11 +1,15 @@
 """The folder of a data set, and the table of its patients."""
 
 import csv
+import io
+from bisect import bisect_left
+from itertools import zip_longest
 from pathlib import Path
 
 from agd_keras.errors import InputError
 
 TABLE = "data.csv"
+MAX_BYTES = 2**24  # a hundred thousand patients
 LAYOUT = "expected folders <case>/ with <case>_<n>.tif and <case>_<n>_mask.tif"
 
 
@@ -58,19 +62,34 @@ def read_table(root: str | Path) -> dict[str, dict[str, str]]:
     path = root / TABLE
     if not path.is_file():
         return {}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a table as UTF-8 text ({error})") from error
-    header = lines[0] if lines else ""
-    rows = csv.DictReader(lines, delimiter=";" if header.count(";") > header.count(",") else ",")
-    folders = [entry.name for entry in root.iterdir() if entry.is_dir()]
+    columns, rows = _read_rows(path)
+    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
     table = {}
     for row in rows:
-        identifier = next(iter(row.values())) or ""
-        cases = [
-            name for name in folders if name == identifier or name.startswith(identifier + "_")
-        ]
+        identifier, prefix = row[0], f"{row[0]}_"
+        cases = [identifier] * (identifier in folders)
+        for name in folders[bisect_left(folders, prefix) :]:
+            if not name.startswith(prefix):
+                break
+            cases.append(name)
         for case in cases or [identifier]:
-            table[case] = {str(key): str(value or "") for key, value in row.items()}
+            table[case] = dict(zip_longest(columns, row[: len(columns)], fillvalue=""))
     return table
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The columns of a table, and its rows that are not empty."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+        text = content.decode("utf-8-sig")
+        header = text.partition("\n")[0]
+        delimiter = ";" if header.count(";") > header.count(",") else ","
+        columns, *rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) or [
+            []
+        ]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: expected a table as UTF-8 text ({error})") from error
+    return columns, [row for row in rows if row]

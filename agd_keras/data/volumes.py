@@ -19,7 +19,7 @@ _READERS = {
 
 # In a folder these are no input: truth, earlier predictions, the pictures made of them.
 _NO_INPUT = re.compile(
-    r"(.*[-_])?(mask|seg|label|overlay|uncertainty)|labels(Tr|Ts)?", re.IGNORECASE
+    r"(.*[-_])?(mask|seg|label|overlay|uncertainty)|labels(Tr|Ts)?", re.IGNORECASE | re.DOTALL
 )
 
 
@@ -145,7 +145,10 @@ def find_cases(inputs: Sequence[str | Path]) -> list[Source]:
     given: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for path in dict.fromkeys(map(Path, inputs)):
         if path.is_dir():
-            cases = _scan(path, path.resolve().name or "case", "")
+            try:
+                cases = _scan(path, path.resolve().name or "case", "")
+            except RecursionError:
+                raise InputError(f"{path}: folders nested too deep") from None
             if not cases:
                 raise InputError(f"{path}: expected TIFF, PNG, NIfTI or DICOM, found none in it")
             found += cases

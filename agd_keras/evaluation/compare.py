@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 from scipy import stats
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.scores import bootstrap_ci
+from agd_keras.text import clean
 
 COUNTS = ("tp", "fp", "fn")
 RESAMPLES, SEED = 10_000, 0
@@ -248,9 +250,9 @@ def to_rich(table: TextTable) -> Table:
     >>> to_rich(TextTable("Sizes", ["name", "size"], [["a", "1"]])).row_count
     1
     """
-    made = Table(title=table.title)
+    made = Table(title=Text(clean(table.title), "table.title"))
     for index, name in enumerate(table.header):
-        made.add_column(name, justify="right" if index else "left")
+        made.add_column(Text(clean(name)), justify="right" if index else "left")
     for row in table.rows:  # what stands in brackets on a line of its own
-        made.add_row(*(re.sub(r" ([\[(])", r"\n\1", cell) for cell in row))
+        made.add_row(*(Text(re.sub(r" ([\[(])", r"\n\1", clean(cell))) for cell in row))
     return made

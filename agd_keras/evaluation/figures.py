@@ -13,6 +13,7 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation import calibration
 from agd_keras.evaluation.colors import ACCENT, DOTS, SERIES, SHARES
 from agd_keras.files import naming, write_bytes
+from agd_keras.text import in_picture
 from agd_keras.wording import counted
 
 BEST = {"val_dice": np.nanargmax, "val_bce": np.nanargmin}  # each may pick the epoch that is kept
@@ -41,7 +42,7 @@ def dice_per_patient(metrics: dict[str, Any]) -> Figure:
         axes.axhline(value, color=ACCENT, ls=style, lw=1.2, label=f"{name} {value:.3f}")
     axes.plot(values, "o", color=DOTS, mec="black", mew=0.5, ms=5, clip_on=False, zorder=3)
     if len(ranked) <= 40:
-        names = [patient for patient, _ in ranked]
+        names = [in_picture(patient) for patient, _ in ranked]
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     axes.set(
         title=f"Dice of {counted(len(ranked), 'patient')}",
@@ -275,7 +276,9 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         for name in names:
             solid = name.startswith("val_") or label == "learning rate"
             color = SERIES[bases.index(name.removeprefix("val_")) % len(SERIES)]
-            axes.plot(epochs, history[name], color, ls="-" if solid else "--", label=name)
+            axes.plot(
+                epochs, history[name], color, ls="-" if solid else "--", label=in_picture(name)
+            )
             pick = BEST.get(name)
             if pick and np.isfinite(history[name]).any():
                 best = int(pick(history[name]))

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from agd_keras.data.formats import FLAIR
 from agd_keras.evaluation.colors import TRUTH
+from agd_keras.text import in_picture
 
 CONTRASTS = ("T1 before contrast", "FLAIR", "T1 after contrast")
 
@@ -125,6 +126,6 @@ def montage(
         show_slice(axes, plane, grey)
         draw_outline(axes, mask, TRUTH)
         if titles:
-            axes.set_title(titles[place], fontsize=8)
+            axes.set_title(in_picture(titles[place]), fontsize=8)
     figure.subplots_adjust(0, 0, 1, 0.9 if titles else 1, wspace=0.03, hspace=0.18 * bool(titles))
     return figure

@@ -8,6 +8,7 @@ from typing import Any
 from agd_keras.config import load_config
 from agd_keras.data.folds import Fold, load_folds
 from agd_keras.data.slices import Slice
+from agd_keras.text import clean
 from agd_keras.weights import find_model
 
 SEEN = "patients_seen_in_training"
@@ -49,17 +50,22 @@ def find_origin(model: str | Path, slices: Iterable[Slice]) -> dict[str, Any]:
     data, training = (one if isinstance(one, dict) else {} for one in sections)
     folds = data.get("folds")
     origin |= {
-        "split": data.get("split"),
-        "folds": f"{', '.join(map(str, indices))} of {folds}" if folds else None,
-        "augmentation": data.get("augment"),
-        "seed": training.get("seed"),
-        "model": f"{config.get('preset')} ({model})",
+        "split": _plain(data.get("split")),
+        "folds": f"{', '.join(map(str, indices))} of {_plain(folds)}" if folds else None,
+        "augmentation": _plain(data.get("augment")),
+        "seed": _plain(training.get("seed")),
+        "model": f"{_plain(config.get('preset'))} ({model})",
     }
     if (run / "folds.json").is_file():
         dealt = {fold.index: fold for fold in load_folds(run / "folds.json")}
         if dealt.keys() >= set(indices):
             origin[SEEN] = _count_seen([dealt[i] for i in indices], slices, origin["split"])
     return origin
+
+
+def _plain(value: Any) -> int | str | None:
+    """What YAML holds, dates and worse, as metrics.json can take it."""
+    return value if value is None or isinstance(value, int) else clean(value)
 
 
 def _count_seen(folds: Iterable[Fold], slices: Iterable[Slice], split: Any) -> int:

@@ -13,6 +13,7 @@ from agd_keras.evaluation.anchors import ANCHORS, always_empty
 from agd_keras.evaluation.compare import TextTable
 from agd_keras.evaluation.gather import read_json
 from agd_keras.evaluation.report import SUMS, read_sums
+from agd_keras.text import in_picture
 
 NAMES = {
     "accuracy": "accuracy",
@@ -130,7 +131,7 @@ def confusion_matrices(tests: Mapping[str, Mapping[str, Any]], columns: int = 4)
     panels = []
     for title, metrics in tests.items():
         figure = figures.confusion_matrix(dict(metrics))
-        figure.axes[0].set_title(title)
+        figure.axes[0].set_title(in_picture(title))
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         panels.append(np.asarray(canvas.buffer_rgba())[..., :3])

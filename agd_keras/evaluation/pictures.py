@@ -19,6 +19,7 @@ from agd_keras.evaluation.evaluate import (
 )
 from agd_keras.evaluation.montage import draw_outline, show_slice
 from agd_keras.evaluation.scroll import scroll
+from agd_keras.text import clean, in_picture
 
 RANKS = ("best", "median", "worst")
 
@@ -89,11 +90,11 @@ def pick_cases(
         places = [whole[patient].index(one) for one in scored[patient]]
         i = max(places, key=lambda place: truth[place].sum())
         number = whole[patient][i].index
-        dice = entries[patient]["dice"]
+        dice, shown = entries[patient]["dice"], clean(patient, 40)
         # Of an even number the median lies between two patients, of whom this is the lower one.
         apart = rank == "median" and f"{dice:.3f}" != f"{median:.3f}"
         beside = f", next to {median:.3f}" if apart else ""
-        title = f"{rank.capitalize()}: Dice {dice:.3f}{beside}\n{patient}, slice {number}"
+        title = f"{rank.capitalize()}: Dice {dice:.3f}{beside}\n{shown}, slice {number}"
         named = explain(images, i) if explain else {}
         film = scroll(images[places], truth[places], prediction[places])
         cases[patient] = Case(title, images[i], truth[i], prediction[i], named, rank, film)
@@ -119,7 +120,7 @@ def cases(chosen: Sequence[Case]) -> Figure:
     grid = figure.subplots(2, len(chosen), squeeze=False)
     for case, (plain, outlined) in zip(chosen, grid.T, strict=True):
         show_slice(plain, case.image[..., FLAIR])
-        plain.set_title(case.title, fontsize=9)
+        plain.set_title(case.title, fontsize=9, parse_math=False)
         show_slice(outlined, case.image[..., FLAIR])
         draw_outline(outlined, case.truth, TRUTH)
         draw_outline(outlined, case.prediction, PREDICTION, "dashed")
@@ -164,7 +165,7 @@ def maps(
     panels = figure.subplots(1, len(named) + 1, squeeze=False)[0]
     for axes, title in zip(panels, ("FLAIR", *named), strict=True):
         show_slice(axes, image[..., FLAIR], aspect=aspect)
-        axes.set_title(title, fontsize=9)
+        axes.set_title(in_picture(title), fontsize=9)
     for axes, values in zip(panels[1:], named.values(), strict=True):
         drawn = axes.imshow(
             values,

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from rich.table import Table
+from rich.text import Text
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.anchors import (
@@ -23,6 +25,7 @@ from agd_keras.evaluation.anchors import (
 )
 from agd_keras.evaluation.subgroups import subgroups
 from agd_keras.files import write_text
+from agd_keras.text import clean, markdown, markdown_code, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +43,8 @@ def summary_table(metrics: Mapping[str, Any]) -> Table:
     Returns:
         A `rich.table.Table` of group, figure and value.
     """
-    table = Table(title=own_row(metrics)["protocol"] or "protocol not stated")
+    title = clean(own_row(metrics)["protocol"] or "protocol not stated")
+    table = Table(title=Text(title, "table.title"))  # a split of another maker is no markup
     table.caption = "\n".join(" ".join(warning) for warning in warnings(metrics)) or None
     table.add_column("group")
     table.add_column("figure")
@@ -105,7 +109,7 @@ def read_sums(path: str | Path) -> dict[str, dict[str, Any]]:
     """
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a {SUMS} of an evaluation ({error})") from None
     if not isinstance(entries, dict) or not all(isinstance(one, dict) for one in entries.values()):
         raise InputError(f"{path}: expected a {SUMS} of an evaluation, with an entry per patient")
@@ -113,14 +117,19 @@ def read_sums(path: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fills in a template of this package: HTML with escapes, Markdown as it is."""
+    """Fills in a template of this package; what is filled in is text, no HTML or Markdown."""
+    in_html = template.endswith(".html")
+    written = printable if in_html else markdown
     environment = Environment(
         loader=PackageLoader("agd_keras", "evaluation/templates"),
-        autoescape=template.endswith(".html"),
+        autoescape=in_html,
+        finalize=lambda value: written(value) if type(value) is str else value,  # Markup is made
         undefined=StrictUndefined,
         trim_blocks=True,
     )
     environment.filters["show"] = show
+    environment.filters["code"] = lambda text: Markup(markdown_code(text))
+    environment.filters["cells"] = lambda row: Markup(" | ".join(map(markdown, row)))
     return environment.get_template(template).render(**values)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from agd_keras.text import markdown, markdown_code
 from agd_keras.wording import counted
 
 CARD = """\
@@ -28,7 +29,7 @@ with FLAIR. A pixel is tumour where the probability is at least {threshold:g}.
 
 ## How it compares with the model it was made of
 
-Measured on {slices} of {patients} of `{data}`, at their original size. These
+Measured on {slices} of {patients} of {data}, at their original size. These
 figures compare two files; how good the model is, the report of its run tells.
 
 {table}
@@ -73,15 +74,18 @@ def model_card(origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str)
     """
     lines = ["| | Dice over all pixels | mean Dice of patients |", "|---|---:|---:|"]
     for name, dice in parity["dice"].items():
-        lines.append(f"| {name} | {dice:.4f} | {parity['patient_dice'][name]:.4f} |")
-    known = [f"- {key.replace('_', ' ')}: {value}" for key, value in origin.items() if value]
+        lines.append(f"| {markdown(name)} | {dice:.4f} | {parity['patient_dice'][name]:.4f} |")
+    known = [
+        f"- {key.replace('_', ' ')}: {markdown(value)}" for key, value in origin.items() if value
+    ]
     differences = (f"{one['max']:.1e} (`{name}`)" for name, one in parity["difference"].items())
     return CARD.format(
-        artefact=parity["artefact"],
+        artefact=markdown(parity["artefact"]),
         threshold=parity["threshold"],
         slices=counted(parity["slices"], "slice"),
         patients=counted(parity["patients"], parity["scored"].removesuffix("s")),
-        **{key: parity[key] for key in ("data", "bytes", "cores")},
+        **{key: parity[key] for key in ("bytes", "cores")},
+        data=markdown_code(parity["data"]),
         version=parity["versions"]["agd_keras"],
         usage=usage.strip(),
         origin="\n".join(known),

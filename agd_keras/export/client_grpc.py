@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.export.client_rest import check_numbers
+from agd_keras.export.client_rest import MOST, check_numbers, without_password
+from agd_keras.text import clean
 
 # The library repeats what was refused for now, five tries at most; waits double.
 RETRIES = {
@@ -52,13 +54,15 @@ class GrpcClient:
             from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
         except ImportError:
             raise InputError(
-                "--server grpc://…: expected `pip install agd_keras[serving]` to have been run"
+                "--server grpc://…: expected grpcio and tensorflow-serving-api to be installed, "
+                "in a clone `pip install -e .[serving]`"
             ) from None
-        self.url = f"grpc://{host}/{name}"
+        self.url = without_password(f"grpc://{host}/{name}")
         self.name, self.version, self.timeout = name, version, timeout
         options = [
             ("grpc.service_config", json.dumps(RETRIES)),
-            ("grpc.max_receive_message_length", -1),  # 4 MB otherwise
+            ("grpc.max_receive_message_length", MOST),  # 4 MB otherwise
+            ("grpc.enable_http_proxy", 0),  # images go to the host that was named
             ("grpc.max_send_message_length", -1),
         ]
         self._stub = PredictionServiceStub(grpc.insecure_channel(host, options))
@@ -81,7 +85,10 @@ class GrpcClient:
         self._name_model(request)
         answer = self._call(self._stub.GetModelMetadata, request)
         signatures = SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(signatures)
+        try:
+            answer.metadata["signature_def"].Unpack(signatures)
+        except Exception:  # DecodeError, of the protocol's own library
+            raise InputError(f"{self.url}: expected metadata of a served model") from None
         return {
             name: {
                 key: tuple(dim.size for dim in info.tensor_shape.dim)
@@ -91,13 +98,20 @@ class GrpcClient:
             if signature.inputs
         }
 
-    def predict(self, signature: str, inputs: Mapping[str, np.ndarray], output: str) -> np.ndarray:
+    def predict(
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        output: str,
+        shape: tuple[int, ...] | None = None,
+    ) -> np.ndarray:
         """Sends one batch and asks for one output only.
 
         Args:
             signature: Name of the signature.
             inputs: Batches by name of the input; bytes as an array of objects.
             output: Name of the output that is wanted.
+            shape: Its shape, where that is known: an answer of another is refused.
 
         Returns:
             That output, an array whose first axis is the batch.
@@ -114,7 +128,27 @@ class GrpcClient:
         for name, values in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
         answer = self._call(self._stub.Predict, request)
-        return check_numbers(tf.make_ndarray(answer.outputs[output]), output, self.url)
+        if output not in answer.outputs:
+            raise InputError(f"{self.url}: expected an answer with the output {output!r}")
+        return check_numbers(self._read(answer.outputs[output], output, shape), output, self.url)
+
+    def _read(self, tensor: Any, output: str, shape: tuple[int, ...] | None) -> np.ndarray:
+        """Makes an array of what was sent, which a single value can claim to fill."""
+        import tensorflow as tf
+
+        found = tuple(dim.size for dim in tensor.tensor_shape.dim)
+        if shape is not None and found != shape:
+            raise InputError(f"{self.url}: expected {output!r} of shape {shape}, got {found}")
+        try:
+            kind = tf.as_dtype(tensor.dtype)
+            numeric = kind.is_floating or kind.is_integer or kind.is_bool
+            if not numeric or min(found, default=0) < 0 or prod(found) * kind.size > MOST:
+                raise ValueError
+            return tf.make_ndarray(tensor)
+        except (TypeError, ValueError, AttributeError):
+            raise InputError(
+                f"{self.url}: expected finite numbers in the output {output!r}"
+            ) from None
 
     def _name_model(self, request: Any) -> None:
         request.model_spec.name = self.name
@@ -127,7 +161,7 @@ class GrpcClient:
         try:
             return method(request, timeout=self.timeout)
         except grpc.RpcError as error:
-            reason = " ".join(str(error.details()).split())[:200]
+            reason = clean(error.details())
             known = {
                 grpc.StatusCode.NOT_FOUND: "no such model on the server",
                 grpc.StatusCode.UNAVAILABLE: "no server",

@@ -2,29 +2,33 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import Retry
-from urllib3.exceptions import ReadTimeoutError
 
 from agd_keras.errors import InputError
+from agd_keras.export.http import exchange
+from agd_keras.text import clean
 
-CONNECT = 5  # seconds; a host that drops packets never says no
-REFUSED = (429, 503)  # too many requests, not ready: what a later try may get past
+# Bytes of an answer: for each number that is asked for, of up to four outputs, in JSON with
+# indentation; and some for the names. What nobody can foresee stays within `MOST`.
+PER_NUMBER, SPARE, MOST = 128, 2**20, 2**27
 
 
 class RestClient:
     """Speaks to one served model over HTTP.
 
     Args:
-        url: `http://HOST:PORT/v1/models/NAME`; `/versions/NUMBER` or `/labels/LABEL` may follow.
-        timeout: Seconds to wait for each answer.
+        url: `http://HOST:PORT/v1/models/NAME`; `/versions/NUMBER` or `/labels/LABEL` may follow,
+            and `NAME:PASSWORD@` may stand ahead of the host.
+        timeout: Seconds to wait for each answer, tries again included.
         retries: Further tries where the server is out of reach or busy; waits double, from half a
             second.
+
+    Its `url` is what messages name: without the password.
 
     Reference:
         https://www.tensorflow.org/tfx/serving/api_rest
@@ -35,19 +39,9 @@ class RestClient:
     """
 
     def __init__(self, url: str, timeout: float = 60, retries: int = 4):
-        self.url = url.rstrip("/")
-        self.timeout = timeout
-        self._session = requests.Session()
-        again = _Again(
-            retries,
-            backoff_factor=0.5,
-            status_forcelist=REFUSED,
-            allowed_methods=None,  # POST too: a prediction changes nothing
-            raise_on_status=False,
-            respect_retry_after_header=False,  # which could be hours
-        )
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=again))
+        self.url = without_password(url.rstrip("/"))
+        self.timeout, self.retries = timeout, retries
+        self._address = url.rstrip("/")
 
     def signatures(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """Asks what the model takes.
@@ -58,7 +52,7 @@ class RestClient:
         Raises:
             InputError: There is no such server or model.
         """
-        answer = self._send("GET", f"{self.url}/metadata")
+        answer = self._send("GET", "/metadata", most=SPARE)
         try:
             signatures = answer["metadata"]["signature_def"]["signature_def"]
             return {
@@ -66,10 +60,16 @@ class RestClient:
                 for name, signature in signatures.items()
                 if signature["inputs"]
             }
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise InputError(f"{self.url}: expected metadata of a served model") from None
 
-    def predict(self, signature: str, inputs: Mapping[str, np.ndarray], output: str) -> np.ndarray:
+    def predict(
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        output: str,
+        shape: tuple[int, ...] | None = None,
+    ) -> np.ndarray:
         """Sends one batch.
 
         The request is in rows, since in columns the server puts each number of its answer on a line
@@ -79,6 +79,7 @@ class RestClient:
             signature: Name of the signature.
             inputs: Batches by name of the input; bytes as an array of objects.
             output: Name of the output that is wanted.
+            shape: Its shape, where that is known: answers of others, or far larger, are refused.
 
         Returns:
             That output, an array whose first axis is the batch.
@@ -92,36 +93,47 @@ class RestClient:
             for row in zip(*inputs.values(), strict=True)
         ]
         body = json.dumps({"signature_name": signature, "instances": rows})
-        return read_answer(self._send("POST", f"{self.url}:predict", body), output, self.url)
+        most = MOST if shape is None else SPARE + PER_NUMBER * prod(shape)
+        return read_answer(self._send("POST", ":predict", body, most), output, self.url, shape)
 
-    def _send(self, method: str, url: str, body: str | None = None) -> Any:
+    def _send(self, method: str, path: str, body: str | None = None, most: int = MOST) -> Any:
+        limits: dict[str, Any] = {"timeout": self.timeout, "retries": self.retries, "most": most}
+        address = f"{self._address}{path}"
+        status, answer = exchange(method, address, body, shown=self.url, **limits)
         try:
-            limits = (CONNECT, self.timeout)
-            answer = self._session.request(method, url, data=body, timeout=limits)
-            content = answer.json()
-        except requests.ReadTimeout:
-            raise InputError(f"{self.url}: no answer within {self.timeout:g} s") from None
-        except requests.exceptions.JSONDecodeError:
+            content = json.loads(answer)
+        except (ValueError, RecursionError):
             raise InputError(
-                f"{self.url}: expected TensorFlow Serving, got status {answer.status_code} "
-                "and no JSON"
+                f"{self.url}: expected TensorFlow Serving, got status {status} and no JSON"
             ) from None
-        except (requests.RequestException, ValueError) as error:
-            raise InputError(f"{self.url}: no server ({_reason(error)})") from None
-        if answer.status_code == 404:
+        if status == 404:
             raise InputError(f"{self.url}: no such model on the server ({_error(content)})")
-        if not answer.ok:
-            raise InputError(f"{self.url}: status {answer.status_code} ({_error(content)})")
+        if status != 200:
+            raise InputError(f"{self.url}: status {status} ({_error(content)})")
         return content
 
 
-def read_answer(content: Any, output: str, url: str = "answer") -> np.ndarray:
+def without_password(url: str) -> str:
+    """Leaves out of an address what is nobody's business: name and password, and a query.
+
+    Example:
+
+    >>> without_password("http://me:secret@host:8501/v1/models/agd")
+    'http://host:8501/v1/models/agd'
+    """
+    return re.sub(r"^(\w+://)?.*@", r"\1", re.split(r"[?#]", url)[0], flags=re.DOTALL)
+
+
+def read_answer(
+    content: Any, output: str, url: str = "answer", shape: tuple[int, ...] | None = None
+) -> np.ndarray:
     """Takes one output out of an answer in rows (`predictions`) or columns (`outputs`).
 
     Args:
         content: The answer's JSON, parsed.
         output: Name of the output; the server leaves it out where there is but one.
         url: Names the server in an error.
+        shape: The shape that it must have, if that is known.
 
     Returns:
         The output as an array, whose first axis is the batch.
@@ -132,9 +144,9 @@ def read_answer(content: Any, output: str, url: str = "answer") -> np.ndarray:
     Example:
 
     >>> read_answer({"predictions": [{"mask": [1, 0], "edge": [0, 0]}]}, "mask").tolist()
-    [[1, 0]]
+    [[1.0, 0.0]]
     >>> read_answer({"outputs": [[1, 0]]}, "mask").tolist()
-    [[1, 0]]
+    [[1.0, 0.0]]
     """
     try:
         if "predictions" in content:
@@ -143,27 +155,22 @@ def read_answer(content: Any, output: str, url: str = "answer") -> np.ndarray:
         else:
             values = content["outputs"]
             values = values[output] if isinstance(values, dict) else values
-        array = np.asarray(values)
-    except (KeyError, TypeError, ValueError):
+        # As float64: of texts and numbers NumPy would make an array of the longest text's size.
+        array = np.asarray(values, np.float64)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise InputError(f"{url}: expected an answer with the output {output!r}") from None
-    return check_numbers(array, output, url)
+    return check_numbers(array, output, url, shape)
 
 
-def check_numbers(array: np.ndarray, output: str, url: str) -> np.ndarray:
-    """Returns an output as it is, or raises `InputError` if it holds anything but numbers."""
+def check_numbers(
+    array: np.ndarray, output: str, url: str, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Returns an output as it is; `InputError` for what is no number, or of another shape."""
+    if shape is not None and array.shape != shape:
+        raise InputError(f"{url}: expected {output!r} of shape {shape}, got {array.shape}")
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
         raise InputError(f"{url}: expected finite numbers in the output {output!r}")
     return array
-
-
-class _Again(Retry):
-    """Tries again, except where the server took too long: it would only have more to do."""
-
-    def increment(self, *args: Any, **kwargs: Any) -> Any:
-        error = kwargs.get("error")
-        if isinstance(error, ReadTimeoutError):
-            raise error
-        return super().increment(*args, **kwargs)
 
 
 def _to_json(value: Any) -> Any:
@@ -181,10 +188,4 @@ def _shape(info: dict[str, Any]) -> tuple[int, ...]:
 
 def _error(content: Any) -> str:
     message = content.get("error", content) if isinstance(content, dict) else content
-    return " ".join(str(message).split())[:200]
-
-
-def _reason(error: Exception) -> str:
-    # The innermost says what happened; those around it repeat the address.
-    reason = getattr(error.args[0] if error.args else error, "reason", error)
-    return " ".join(str(reason).split()).rpartition(": ")[2][:200]
+    return clean(message)

@@ -78,8 +78,7 @@ def measure_parity(
     for images, prepared, truth in read_prepared(samples.scored, model.input_shape[1]):
         one = prepared[:1]
         outputs = {
-            name: _predict(network, prepared, NAMES[name])
-            for name, network in candidates.items()
+            name: _predict(network, prepared, NAMES[name]) for name, network in candidates.items()
         }
         for name, probability in outputs["keras"].items():
             if name not in outputs["artefact"]:

@@ -10,14 +10,17 @@ from agd_keras.data.preprocess import CLIP, normalize_patient, prepare_patient, 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.export.client_grpc import GrpcClient
-from agd_keras.export.client_rest import RestClient
+from agd_keras.export.client_rest import RestClient, without_password
 from agd_keras.inference.answers import check_answer
 from agd_keras.inference.artefacts import CALIBRATION
 from agd_keras.inference.temperature import Calibration
+from agd_keras.text import clean
 
 EXPECTED = "expected http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME"
 _REST = re.compile(r"https?://[^/]+/v1/models/[^/:]+(/versions/\d+|/labels/[^/:]+)?/?")
 _GRPC = re.compile(r"grpc://(?P<host>[^/]+)/(?P<name>[^/:]+)(/(?P<version>\d+))?/?")
+MAX_SIDE = 1024  # of a network's input, as in the config
+_ROUNDED = 1e-4  # what digits left out can add to a probability
 # By signature: the names of its input and of the output with the probability of tumour.
 NAMES = {"model": ("image", "mask"), "encoded": ("image_bytes", "probability")}
 
@@ -46,7 +49,7 @@ def connect(url: str, timeout: float = 60) -> RestClient | GrpcClient:
     if match := _GRPC.fullmatch(url):
         version = match["version"]
         return GrpcClient(match["host"], match["name"], int(version) if version else None, timeout)
-    raise InputError(f"--server {url}: {EXPECTED}")
+    raise InputError(f"--server {without_password(url)}: {EXPECTED}")
 
 
 class ServingClient:
@@ -86,10 +89,18 @@ class ServingClient:
         shape = offered.get(signature, {}).get(self.input)
         if shape is None:
             raise InputError(
-                f"{url}: expected a model exported by agd-export, with the signature "
+                f"{self.client.url}: expected a model exported by agd-export, with the signature "
                 f"{signature!r} and its input {self.input!r}; found {', '.join(sorted(offered))}"
             )
-        self.image_size = shape[1] if len(shape) == 4 else None
+        self.image_size = None
+        if signature == "model":
+            _, height, width, channels = shape if len(shape) == 4 else (0, 0, 0, 0)
+            if height != width or channels != 3 or not 1 <= height <= MAX_SIDE:
+                raise InputError(
+                    f"{self.client.url}: expected an input of 3 channels and the same height and "
+                    f"width, at most {MAX_SIDE}, found {clean(shape)}"
+                )
+            self.image_size = height
         self.calibration = self._read_calibration() if CALIBRATION in offered else Calibration()
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
@@ -114,10 +125,11 @@ class ServingClient:
         probability = np.empty(images.shape[:3], np.float32)
         for start in range(0, len(images), self.batch_size):
             batch = {self.input: rows[start : start + self.batch_size]}
-            answer = self.client.predict(self.signature, batch, self.output)
             size = (self.image_size,) * 2 if self.image_size else shape
             expected = (len(batch[self.input]), *size, 1)
+            answer = self.client.predict(self.signature, batch, self.output, expected)
             check_answer({self.output: answer}, expected, self.client.url, self.output)
+            answer = answer.clip(0, 1)  # averages may pass the ends by rounding
             for offset, plane in enumerate(answer[..., 0]):
                 resized = resize_probability(plane, shape)
                 if self.image_size:  # otherwise the server did it
@@ -128,7 +140,8 @@ class ServingClient:
     def _read_calibration(self) -> Calibration:
         row = {"x": np.zeros(1, np.float32)}
         temperature, threshold = (
-            self.client.predict(CALIBRATION, row, name) for name in ("temperature", "threshold")
+            self.client.predict(CALIBRATION, row, name, (1,))
+            for name in ("temperature", "threshold")
         )
         try:
             return Calibration(float(temperature.item()), float(threshold.item()))

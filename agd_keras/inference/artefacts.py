@@ -1,6 +1,7 @@
 """Exported networks as something that a `Predictor` can call as it calls a Keras model."""
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.files import without_patterns
+from agd_keras.text import clean
 
 SIGNATURE = "model"
 CALIBRATION = "calibration"  # the signature that tells how to read the probability
@@ -45,12 +47,21 @@ def is_artefact(path: str | Path) -> bool:
 
 
 def find_version(folder: str | Path) -> Path | None:
-    """Returns the SavedModel that a folder is, or the one of its highest version, or None."""
+    """Returns the SavedModel that a folder is, or the one of its highest version, or None.
+
+    A run folder is none, whatever else lies in it: a SavedModel is a program, and only the one that
+    was named is to run. Nor is a version that is a link to somewhere else.
+    """
     folder = Path(folder)
+    if (folder / "config.yaml").exists() or any(folder.glob("fold-*/model.keras")):
+        return None
     if (folder / "saved_model.pb").is_file():
         return folder
-    files = folder.glob("*/saved_model.pb")
-    versions = [file.parent for file in files if file.parent.name.isdecimal()]
+    versions = [
+        file.parent
+        for file in folder.glob("*/saved_model.pb")
+        if re.fullmatch(r"[0-9]{1,18}", file.parent.name) and not file.parent.is_symlink()
+    ]
     return max(versions, key=lambda version: int(version.name), default=None)
 
 
@@ -82,8 +93,7 @@ def load_artefact(path: str | Path) -> Artefact:
     except InputError:
         raise
     except Exception as error:  # whatever the file holds, the reader of it must not show through
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: expected what agd-export writes ({reason})") from None
+        raise InputError(f"{path}: expected what agd-export writes ({clean(error)})") from None
 
 
 def _load_saved_model(path: Path) -> Artefact:

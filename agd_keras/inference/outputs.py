@@ -17,6 +17,7 @@ from agd_keras.inference.uncertainty import UncertaintyMaps
 
 MAPS = ("probability", "entropy", "mutual_information")
 PREDICTION = ImageColor.getrgb(pictures.PREDICTION)
+LONGEST_NAME = 255  # bytes, of nearly every file system
 _PANELS, _SIDE = 9, 256
 
 
@@ -36,7 +37,7 @@ def resolve_outputs(
         A path for each name; nothing is made yet.
 
     Raises:
-        InputError: A file exists already, or would lie outside the folder.
+        InputError: A file exists already, would lie outside the folder, or has too long a name.
 
     Example:
 
@@ -45,6 +46,10 @@ def resolve_outputs(
     """
     inputs = {path.parent.resolve() for path in sources}
     for path in (paths := [out / name for name in names]):
+        if len(os.fsencode(path.name)) > LONGEST_NAME:
+            raise InputError(
+                f"{path}: a name of more than {LONGEST_NAME} bytes, shorten the input's"
+            )
         if not path.parent.resolve().is_relative_to(out.resolve()):
             raise InputError(f"{path}: leads out of {out}")
         if os.path.lexists(path):
@@ -75,7 +80,11 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     'done'
     """
     number = unique_number()
-    temporary = [path.with_name(f".tmp-{number}-{path.name}") for path in paths]
+    # The end of the name tells the format; the whole could be too long.
+    temporary = [
+        path.with_name(f".tmp-{number}-{place}-{path.name[-12:]}")
+        for place, path in enumerate(paths)
+    ]
     try:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)

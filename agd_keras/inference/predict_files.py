@@ -27,6 +27,7 @@ from agd_keras.inference.uncertainty import (
     UncertaintyPredictor,
 )
 from agd_keras.locks import locked
+from agd_keras.text import clean
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def _describe(source: Source, error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return f"{_place(source)}: not enough memory"
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    reason = getattr(error, "strerror", None) or clean(error)
     where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     return f"{_place(source)}: cannot be read or its results written ({where}{reason})"
 

@@ -17,11 +17,15 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.calibration import scale_temperature
 from agd_keras.inference.answers import ask
 from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact
+from agd_keras.inference.model_file import check_model_file
 from agd_keras.inference.temperature import Calibration, read_calibration
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
+from agd_keras.text import clean
 from agd_keras.weights import find_model
 from agd_keras.wording import counted
+
+logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +157,8 @@ def load_predictor(model: str | Path) -> Predictor:
     """
     path = find_model(model)
     if is_artefact(path):
+        if path.is_dir():
+            logger.warning("%s: a SavedModel is a program that runs as you; trust its maker", path)
         loaded = [load_artefact(path)]
         return Predictor(loaded, calibration=read_calibration(path), name=str(model))
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
@@ -202,6 +208,7 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
     if not path.is_file():
         raise InputError(f"{path}: expected a .keras file or a run folder, found nothing")
     try:
+        check_model_file(path)
         with warnings.catch_warnings():
             # The optimiser's state is with the run, for --resume, not in the model.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
@@ -210,11 +217,11 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
                 spare(model)
     except Exception as error:  # whatever the file holds, the reader of it must not show through
         # Keras tells the reason at the end of a long tale.
-        reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2][:200]
+        reason = clean(" ".join(str(error).split()).rpartition("Exception encountered: ")[2])
         unknown = re.search("Could not locate class '(.+?)'", str(error))
         if unknown:
             raise InputError(
-                f"{path}: has a {unknown[1]}, which is not known here; "
+                f"{path}: has a {clean(unknown[1])}, which is not known here; "
                 "--model-fn PACKAGE.MODULE:FUNCTION, or import its module first"
             ) from None
         raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None

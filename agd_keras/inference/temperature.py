@@ -21,6 +21,7 @@ from agd_keras.evaluation import calibration
 from agd_keras.evaluation.evaluate import Predict, by_patient, check_probability, read_patient
 from agd_keras.files import naming, unique_number, write_text
 from agd_keras.inference.artefacts import find_version
+from agd_keras.text import clean
 
 MEMBER = "calibration.json"
 # What reading a member of an archive, and JSON of any depth, can end in.
@@ -177,9 +178,8 @@ def read_calibration(model: str | Path) -> Calibration:
     try:
         text = _stored(model)
         return Calibration() if text is None else Calibration(**json.loads(text))
-    except (*DAMAGED, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{model}: expected a calibration in {MEMBER} ({reason})") from None
+    except (*DAMAGED, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{model}: expected a calibration in {MEMBER} ({clean(error)})") from None
 
 
 def _stored(model: Path) -> bytes | None:

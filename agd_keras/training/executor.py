@@ -81,7 +81,7 @@ def _connection() -> Iterator[None]:
         import ray
     except ImportError:
         raise InputError(
-            "--executor ray: expected Ray to be installed, `pip install agd_keras[cluster]`"
+            "--executor ray: expected Ray to be installed, in a clone `pip install -e .[cluster]`"
         ) from None
     if ray.is_initialized():
         yield
@@ -146,7 +146,7 @@ def _run_on_ray(
         try:
             results[index] = ray.get(done)
         except InputError as error:
-            failure = failure or InputError(str(getattr(error, "cause", error)))
+            failure = failure or InputError(*getattr(error, "cause", error).args)
         except ray.exceptions.RayTaskError as error:
             failure = failure or error.cause
         except ray.exceptions.RayError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agd_keras.files import write_csv, write_text
+from agd_keras.text import clean, markdown, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,8 +105,9 @@ def write_ranking(ranking: Ranking, out: str | Path) -> None:
     write_csv(out / "trials.csv", ranking.rows, list(ranking.rows[0]))
     lines = [f"# {ranking.title[0].upper()}{ranking.title[1:]}", ""]
     header, *rows = _cells(ranking)
+    header, *rows = (list(map(markdown, row)) for row in (header, *rows))
     lines += [f"| {' | '.join(row)} |" for row in (header, ["---:"] * len(header), *rows)]
-    lines += ["", *(f"- {note}" for note in ranking.notes)]
+    lines += ["", *(f"- {markdown(note)}" for note in ranking.notes)]
     write_text(out / "table.md", "\n".join(lines) + "\n")
     best = ranking.rows[0]
     if best["state"] == "complete":
@@ -117,15 +119,18 @@ def ranking_table(ranking: Ranking) -> "Table":
     """Makes the table for the screen."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     # Narrow: there may be many options.
-    table = Table(title=ranking.title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.caption, table.caption_justify = "\n".join(ranking.notes), "left"
+    title = Text(printable(ranking.title), "table.title")
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    notes = "\n".join(map(printable, ranking.notes))
+    table.caption, table.caption_justify = Text(notes, "table.caption"), "left"
     header, *rows = _cells(ranking)
     for name in header:
-        table.add_column(name, justify="right")
+        table.add_column(Text(clean(name)), justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(clean(cell)) for cell in row))
     return table
 
 

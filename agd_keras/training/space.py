@@ -75,7 +75,7 @@ def import_optuna() -> None:
         import optuna
     except ImportError:
         raise InputError(
-            "--space: expected Optuna to be installed, `pip install agd_keras[search]`"
+            "--space: expected Optuna to be installed, in a clone `pip install -e .[search]`"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -1,6 +1,7 @@
 """Trained models that come with the package: each a run folder of one network, by its preset."""
 
 import hashlib
+from difflib import get_close_matches
 from pathlib import Path
 
 from agd_keras.errors import InputError
@@ -34,15 +35,28 @@ def find_model(model: str | Path) -> Path:
         The path; that of a preset is a run folder.
 
     Raises:
-        InputError: The preset comes without weights, or its file is not the one that was released.
+        InputError: The preset comes without weights, its file is not the one that was released, or
+            a plain name is neither that of a preset nor of a file or folder.
 
     Example:
 
     >>> find_model("runs/first").name
     'first'
+    >>> find_model("agd_smal")
+    Traceback (most recent call last):
+    ...
+    agd_keras.errors.InputError: agd_smal: no such file or folder, and of the models that ship \
+there are agd_tiny, agd_small; did you mean agd_small?
     """
     if model not in PRESETS:
-        return Path(model)
+        path = Path(model)
+        if isinstance(model, str) and path.name == model and not (path.suffix or path.exists()):
+            meant = get_close_matches(model, shipped(), 1)
+            raise InputError(
+                f"{model}: no such file or folder, and of the models that ship there are "
+                f"{', '.join(shipped())}" + (f"; did you mean {meant[0]}?" if meant else "")
+            )
+        return path
     folder = FOLDER / str(model)
     try:
         content = (folder / MODEL).read_bytes()

@@ -56,4 +56,4 @@ def test_a_missing_model_is_one_line(kind, tmp_path, capsys):
 def test_missing_extra_is_named(monkeypatch, capsys):
     monkeypatch.setattr(export, "find_spec", lambda module: None)
     assert export.main(["--model", "m", "--format", "onnx", "--out", "o"]) == 1
-    assert "pip install agd_keras[export]" in capsys.readouterr().err
+    assert "pip install -e .[export]" in capsys.readouterr().err

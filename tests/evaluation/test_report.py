@@ -259,7 +259,7 @@ def test_missing_figures_are_shown_as_missing(tmp_path, dataset, shifted):
     assert shown["mean_hd95"] == ("-", None)
     assert shown["ci95_dice"] == ("-", [None, None])
     assert page.tables["anchors"][1][:2] == ["this model", "-"]
-    assert summary_table(bare).title == "protocol not stated"
+    assert str(summary_table(bare).title) == "protocol not stated"
     write_model_card(tmp_path / "MODEL_CARD.md", bare, "m", "d", "l")
 
 

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
+import urllib3
 import yaml
 from PIL import Image
 
 from agd_keras.errors import InputError
-from agd_keras.export import client_rest, serving
+from agd_keras.export import http, serving
 from agd_keras.export.client_rest import RestClient, read_answer
 from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.export.serving import ServingClient, connect
@@ -35,7 +36,7 @@ COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 
 @pytest.fixture
 def grpc():
-    return pytest.importorskip("grpc", reason="gRPC DID NOT RUN: pip install agd_keras[serving]")
+    return pytest.importorskip("grpc", reason="gRPC DID NOT RUN: pip install -e .[serving]")
 
 
 def load_protocol():
@@ -71,7 +72,7 @@ def write_toy(folder, factor, default=True):
 
 @pytest.fixture(scope="module")
 def base(model, request, tmp_path_factory):
-    reason = "SERVING DID NOT RUN: pip install agd_keras[serving]"
+    reason = "SERVING DID NOT RUN: pip install -e .[serving]"
     pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason=reason)
     saved_model = request.getfixturevalue("saved_model")
     base = tmp_path_factory.mktemp("models")
@@ -157,7 +158,7 @@ def minimal(shared):
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(client_rest.Retry, "get_backoff_time", lambda self: 0)
+    monkeypatch.setattr(http, "WAIT", 0)
 
 
 @pytest.fixture(params=["rest", "grpc"])
@@ -480,13 +481,13 @@ def test_other_addresses_are_refused(url):
 def test_a_host_that_never_answers_is_given_up_soon(monkeypatch):
     limits = []
 
-    def send(self, request, timeout=None, **_):
-        limits.append(timeout)
-        raise requests.ConnectTimeout("Connection to host timed out. (connect timeout=5)")
+    def urlopen(self, *_, timeout=None, **__):
+        limits.append((timeout.connect_timeout, round(timeout.read_timeout)))
+        raise urllib3.exceptions.ConnectTimeoutError("Connection to host timed out")
 
-    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", urlopen)
     with pytest.raises(InputError, match=r"agd: no server \(Connection to host timed out"):
-        RestClient("http://host/v1/models/agd", timeout=60).signatures()
+        RestClient("http://host/v1/models/agd", timeout=60, retries=0).signatures()
     assert limits == [(5, 60)]
 
 

@@ -59,7 +59,7 @@ def test_unknown_executor():
 
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"pip install agd_keras\[cluster\]"):
+    with pytest.raises(InputError, match=r"pip install -e \.\[cluster\]"):
         run_tasks(pow, [(1, 2)], executor="ray")
 
 

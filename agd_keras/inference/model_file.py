@@ -1,0 +1,77 @@
+"""How large a `.keras` file is, and the network in it, told before anything of it is made."""
+
+import json
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import keras
+
+# agd_paper has 9 million weights and 33 million values after its largest layer.
+MAX_CONFIG_BYTES, MAX_BYTES = 2**22, 2**30
+MAX_WEIGHTS, MAX_VALUES, MAX_SIDE = 2**27, 2**27, 1024
+_CONFIG = "config.json"
+
+
+def check_model_file(path: Path) -> None:
+    """Refuses a file whose network could not be one of this package, for its size.
+
+    Args:
+        path: A `.keras` file.
+
+    Raises:
+        ValueError: It is no such archive, or it or its network is too large; says which and why.
+        Exception: Whatever Keras raises on a network that it cannot make.
+
+    Example:
+
+    >>> from agd_keras.weights import find_model
+    >>> check_model_file(find_model("agd_tiny") / "fold-0" / "model.keras")
+    """
+    if not zipfile.is_zipfile(path):
+        raise ValueError("no archive")
+    with zipfile.ZipFile(path) as archive:
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+        if _CONFIG not in sizes:
+            raise ValueError(f"no {_CONFIG} in it")
+        if sizes[_CONFIG] > MAX_CONFIG_BYTES:
+            raise ValueError(f"a {_CONFIG} of {sizes[_CONFIG]:,} bytes")
+        if sum(sizes.values()) > MAX_BYTES:
+            raise ValueError(f"{sum(sizes.values()):,} bytes, unpacked")
+        config = json.loads(archive.read(_CONFIG))
+    if not isinstance(config, dict):
+        raise ValueError(f"no network in {_CONFIG}")
+    # How it was compiled and built matters to nothing here.
+    config = {key: value for key, value in config.items() if not key.endswith("_config")}
+    # What Keras keeps of a scope belongs to the thread, and goes with it.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_check_network, config).result()
+
+
+def _check_network(config: dict[str, Any]) -> None:
+    """Makes the network without any number in it: in this scope, weights are but shapes."""
+    with keras.StatelessScope(initialize_variables=False):
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        if not isinstance(model, keras.Model):
+            raise ValueError("no model")
+        weights = sum(prod(one.shape) for one in model.weights)
+        if weights > MAX_WEIGHTS:
+            raise ValueError(f"{weights:,} weights, expected at most {MAX_WEIGHTS:,}")
+        shapes = [
+            tuple(t.shape) for layer in model.layers for t in keras.tree.flatten(layer.output)
+        ]
+    largest = max(shapes, key=_values, default=())
+    if _values(largest) > MAX_VALUES:
+        raise ValueError(f"a layer that returns {largest}, expected at most {MAX_VALUES:,} values")
+    shape = model.input_shape
+    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or (shape[1] or 0) > MAX_SIDE:
+        raise ValueError(
+            f"an input of {shape}, expected the same height and width, at most {MAX_SIDE}, "
+            "and 3 channels"
+        )
+
+
+def _values(shape: tuple[int | None, ...]) -> int:
+    return prod(size or 1 for size in shape[1:])
