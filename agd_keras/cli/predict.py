@@ -131,8 +131,13 @@ def _predict(arguments: argparse.Namespace) -> None:
         progress=common.progress_bar("predicting"),
     )
     slices = sum(row["slices"] for row in rows)
-    notes = f"; {rows[0]['notes']}" if len(rows) == 1 and rows[0]["notes"] else ""
-    print(f"cases: {len(rows)}, slices: {slices}{notes}; {common.effort()}")
+    notes = [row["notes"] for row in rows]
+    if len(rows) > 1:
+        warned = sum("warning: " in note for note in notes)
+        notes = [f"with warnings: {warned}"] if warned else []
+    print(
+        "; ".join([f"cases: {len(rows)}, slices: {slices}", *filter(None, notes), common.effort()])
+    )
     print(f"table: {arguments.out}/{TABLE}")
 
 

@@ -31,7 +31,7 @@ _TAGS = [
 ]
 _IMAGE_TYPES = re.compile(  # values of ImageType that are of no scan of one contrast
     r"LOCALIZER|ADC.*|E?ADC|DIFFUSION.*|TRACE.*|FA|PERFUSION.*|.*PROJECTION.*|MIP.*|MINIP|"
-    r"SUBTRACT.*|T[12].?MAP|.*_MAP|PHASE.*|P|R|I|ASL|CBF.*|CBV.*|SCREEN.*|SWI"
+    r"SUB|SUBTRACT.*|T[12].?MAP|.*_MAP|CSA.*|VRT|PHASE.*|P|R|I|ASL|CBF.*|CBV.*|SCREEN.*|SWI"
 )
 _ACQUISITION = {"FLUID_ATTENUATED": "FLAIR", "T1": "T1", "T2": "T2"}
 _REFORMATTED = ("mpr", "rfmt", "reformat", "reformatted", "rekon", "reco", "reconstruction")
@@ -109,8 +109,8 @@ class Candidate:
     @cached_property
     def contrast(self) -> str | None:
         """`FLAIR`, `T1`, `T1c`, `T2`, `other`, or None where nothing tells."""
-        types = [value.upper() for value in self.text("ImageType").split()]
-        if any(map(_IMAGE_TYPES.fullmatch, types[2:])):
+        types = np.ravel(self.headers[0].get("ImageType") or []).tolist()
+        if any(_IMAGE_TYPES.fullmatch(str(value).upper().strip()) for value in types[2:]):
             return OTHER
         agent = "given" if self.agent else ""
         named = name_contrast(self.raw, agent)

@@ -164,7 +164,9 @@ def test_dicom_in_any_order_and_back_from_its_segmentation(patient, predictor, t
 
     [row] = predict_files(predictor, [tmp_path / "study"], tmp_path / "out", **OPTIONS)
     gap = SPACING[2] * (len(missing) + 1)
-    assert row["notes"] == (f"slices 5 to {gap:g} mm apart" if missing else "")
+    notes = row["notes"].split("; ")
+    assert notes[0].startswith("T1: series ")
+    assert notes[1:] == ([f"slices 5 to {gap:g} mm apart"] if missing else [])
     points, sources, segmentation = read_segmentation(tmp_path / "out" / row["masks"])
     affine = np.eye(4)
     affine[:3, :3] = oblique_axes() @ np.diag(SPACING)

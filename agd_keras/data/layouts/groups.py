@@ -4,6 +4,7 @@ Where names settle it, they are used; where two files could be the same contrast
 FLAIR, the case is one that cannot be read, and its problem lists what was found and how to say it.
 """
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ _HOW_NUMBERED = (
     "--channels t1,t1c,t2,flair (whatever their order is) says it, or the channel_names of a "
     "dataset.json; --channels flair if each is a patient"
 )
-_SERIES = re.compile(r"(.*?)[-_. ]?(?:s|se|ser|series)?[-_. ]?\d{1,4}[a-z]?", re.IGNORECASE)
+_SERIES = re.compile(r"(?:(.*)[-_. ])?(?:(?:s|se|ser|series)[-_. ]?)?\d{1,4}[a-z]?", re.IGNORECASE)
 _LISTED = 6
 
 Groups = dict[tuple[str, str], list[FileName]]  # by place and case
@@ -80,7 +81,7 @@ def group_files(
     sources: list[Source] = []
     for (place, folder, case), paths in numbered.items():
         sources += _of_numbers(place, folder, case, paths, channels)
-    rest = [(name.path, name.place, f"{name.contrast}") for name in silent]
+    rest = [(name.path, name.place, "") for name in silent]
     rest += [(path, place, "label map") for path, place in labels]
     taken: set[Path] = set()
     for (place, case), group in named.items():
@@ -89,7 +90,7 @@ def group_files(
         own = [(path, why) for path, where, why in rest if where == place and _is_of(path, case)]
         if case or any(name.contrast == "FLAIR" for name in group):
             taken |= {path for path, _ in own}
-        left = [f"{path.name} ({why})" if why != "None" else path.name for path, why in own]
+        left = [f"{path.name} ({why})" if why else path.name for path, why in own]
         sources.append(_choose(place, case, group, left, (place, case) in merged))
     for name in silent:
         if name.path not in taken:
@@ -105,24 +106,24 @@ def _is_of(path: Path, case: str) -> bool:
 def _merge_series(groups: Groups) -> tuple[Groups, set[tuple[str, str]]]:
     """Makes one case of files whose names differ by the number of the series, as of dcm2niix.
 
-    Numbers may be of patients as well: they are of series only where each is of one file, and the
-    files are of different contrasts. A number alone in front counts as one of a series also where
-    two files are of one contrast, which is then a case that cannot be read.
+    Numbers may be of patients as well. They are of series where each is of one file, the files are
+    of different contrasts, and their names describe sequences, or three contrasts are there. Of
+    numbers in front, two files may be of one contrast, which is then a case that cannot be read.
     """
     by_rest: dict[tuple[str, str], list[str]] = defaultdict(list)
     for place, case in groups:
         match = _SERIES.fullmatch(case)
         if match:
-            by_rest[place, match[1].rstrip("-_. ")].append(case)
+            by_rest[place, match[1] or ""].append(case)
     merged: set[tuple[str, str]] = set()
     for (place, rest), cases in by_rest.items():
         members = [name for case in cases for name in groups[place, case]]
-        contrasts = [name.contrast for name in members if name.contrast in CHANNELS]
-        twice = len(set(contrasts)) < len(contrasts)
-        several = len(set(contrasts)) > 1
-        if len(members) > len(cases) or not several or (rest and twice):
-            continue
-        if (place, rest) in groups:
+        contrasts = [name.contrast for name in members if name.contrast != OTHER]
+        kinds = len(set(contrasts))
+        described = not all(name.plain for name in members)
+        once = kinds == len(contrasts) == len(members)
+        of_series = (described and (not rest or once)) or (not rest and once and kinds > 2)
+        if len(members) > len(cases) or kinds < 2 or not of_series or (place, rest) in groups:
             continue
         for case in cases:
             del groups[place, case]
@@ -139,6 +140,15 @@ def _name(place: str, case: str, path: Path) -> str:
     if own.parts:
         return str(own / own.name) if path.parent.name == own.name else str(own)
     return path.absolute().resolve().parent.name or stem_of(path)
+
+
+def _short(paths: Sequence[Path]) -> list[str]:
+    """Names of files, with their folders where those alone tell them apart."""
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    above = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(above).as_posix() for path in paths]
 
 
 def _choose(
@@ -166,7 +176,8 @@ def _choose(
     unused = [f"{one.path.name} ({one.contrast})" for one in group if one not in taken.values()]
     notes = []
     if merged or not all(one.plain for one in taken.values()):
-        notes.append(", ".join(f"{key}: {one.path.name}" for key, one in taken.items()))
+        short = _short([one.path for one in taken.values()])
+        notes.append(", ".join(f"{key}: {file}" for key, file in zip(taken, short, strict=True)))
     if unused or left:
         notes.append(f"left out: {list_files([*unused, *left])}")
     paths = tuple(one.path for one in taken.values())

@@ -73,8 +73,10 @@ def _split(stem: str) -> tuple[str, str | None, bool]:
     if start is None:
         return stem, None, False
     words = words_of(stem[start:])
-    plain = all(kind_of(word) not in (None, OTHER) or enhancement([word]) for word in words)
-    return stem[:start].rstrip("-_. "), name_contrast(words), plain
+    contrast = name_contrast(words)
+    told = [kind_of(word) not in (None, OTHER) for word in words]
+    agent = [contrast == "T1c" and bool(enhancement([word])) for word in words]
+    return stem[:start].rstrip("-_. "), contrast, all(map(max, told, agent))
 
 
 def _contrast_of_folder(name: str) -> str | None:
