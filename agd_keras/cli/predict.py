@@ -4,21 +4,42 @@ import argparse
 import sys
 
 from agd_keras.cli import common, options
+from agd_keras.errors import InputError
 from agd_keras.training.quiet import load_keras
 
 _EPILOG = """\
 inputs: TIFF, PNG, NIfTI and DICOM files, folders of them at any depth, kaggle_3m patients.
-Contrasts in files of their own (BraTS' _t1, _flair, _t1ce) are one case. Colour is pre-contrast T1,
-FLAIR and post-contrast T1; a single contrast is FLAIR, which also stands in for missing ones.
+Contrasts in files of their own are one case where their names tell (BraTS, BIDS, dcm2niix, nnU-Net
+with its dataset.json), DICOM series where tags and descriptions do; else --flair, --t1, --t1c or
+--channels say it. Colour is pre-contrast T1, FLAIR and post-contrast T1; FLAIR stands in for
+missing ones.
 results: <case>_mask in the input's format and geometry, <case>_overlay.png, predictions.csv;
 with --uncertainty <case>_uncertainty.npz and .png.
 """
+
+CONTRASTS = ("FLAIR", "T1", "T1c")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `agd-predict` and returns its exit status."""
     parser = common.parser("agd-predict", "Outline the tumour in images.", _EPILOG)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a file or folder")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="a file or folder")
+    for contrast in CONTRASTS:
+        parser.add_argument(
+            f"--{contrast.lower()}",
+            metavar="FILE",
+            help=f"the {contrast} of a case: a NIfTI file, or a folder or file of a DICOM series",
+        )
+    parser.add_argument(
+        "--channels",
+        metavar="NAME,...",
+        help="order of channels of 4-D NIfTI and of files _0000, _0001, ...: t1,t1c,t2,flair",
+    )
+    parser.add_argument(
+        "--series-descriptions",
+        action="store_true",
+        help="descriptions of DICOM series, typed by hand, go into the table",
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     options.add_model_option(source, options.ANY_MODEL)
     source.add_argument(
@@ -57,10 +78,26 @@ def main(argv: list[str] | None = None) -> int:
         help="slices through the network at a time",
     )
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures")
-    return common.run(_predict, parser.parse_args(argv))
+    arguments = parser.parse_args(argv)
+    if not arguments.inputs and not _contrasts(arguments):
+        parser.error("expected an INPUT, or --flair FILE")
+    return common.run(_predict, arguments)
+
+
+def _contrasts(arguments: argparse.Namespace) -> dict[str, str]:
+    """Files by contrast that the user names."""
+    given = {contrast: getattr(arguments, contrast.lower()) for contrast in CONTRASTS}
+    return {contrast: file for contrast, file in given.items() if file}
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    channels: tuple[str, ...] = ()
+    if arguments.channels:
+        from agd_keras.data.layouts.dataset_json import parse_channels
+
+        channels = parse_channels(arguments.channels.split(","))
+        if "FLAIR" not in channels:
+            raise InputError(f"--channels {arguments.channels}: expected flair among them")
     load_keras()
     options.import_model_fn(arguments)
     from agd_keras.export.serving import ServingClient
@@ -86,10 +123,19 @@ def _predict(arguments: argparse.Namespace) -> None:
         overlays=not arguments.no_overlays,
         uncertainty=arguments.uncertainty,
         overwrite=arguments.overwrite,
+        channels=channels,
+        contrasts=_contrasts(arguments),
+        descriptions=arguments.series_descriptions,
         progress=common.progress_bar("predicting"),
     )
     slices = sum(row["slices"] for row in rows)
-    print(f"cases: {len(rows)}, slices: {slices}; {common.effort()}")
+    notes = [row["notes"] for row in rows]
+    if len(rows) > 1:
+        warned = sum("warning: " in note for note in notes)
+        notes = [f"with warnings: {warned}"] if warned else []
+    print(
+        "; ".join([f"cases: {len(rows)}, slices: {slices}", *filter(None, notes), common.effort()])
+    )
     print(f"table: {arguments.out}/{TABLE}")
 
 

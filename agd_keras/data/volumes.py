@@ -1,47 +1,24 @@
 """Finds the cases that files and folders hold, and reads them, whatever their format."""
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from posixpath import commonpath
+
+import numpy as np
 
 from agd_keras.data import dicom, nifti, pictures
 from agd_keras.data.case import Case, check_file
+from agd_keras.data.contrasts import is_label, is_label_folder
 from agd_keras.data.formats import SUFFIXES as PICTURES
+from agd_keras.data.layouts import kaggle
+from agd_keras.data.layouts.groups import HOW, group_files, list_files
+from agd_keras.data.layouts.names import read_name, stem_of
+from agd_keras.data.source import Source
 from agd_keras.errors import InputError
 
-_READERS = {
-    "picture": pictures.read_pictures,
-    "nifti": nifti.read_nifti,
-    "dicom": dicom.read_dicom,
-}
-
-# In a folder these are no input: truth, earlier predictions, the pictures made of them.
-_NO_INPUT = re.compile(
-    r"(.*[-_])?(mask|seg|label|overlay|uncertainty)|labels(Tr|Ts)?", re.IGNORECASE | re.DOTALL
-)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where one case lies, nothing decoded.
-
-    Args:
-        name: Path of the case below the input that it was found in, without suffix, or the name of
-            that input; unique among those that `find_cases` returns.
-        kind: `picture`, `nifti` or `dicom`.
-        files: Its files, lowest slice first where the names tell.
-
-    Example:
-
-    >>> Source("head", "nifti", (Path("head.nii.gz"),)).name
-    'head'
-    """
-
-    name: str
-    kind: str
-    files: tuple[Path, ...]
+__all__ = ["Source", "find_cases", "read_case"]
 
 
 def _kind(path: Path) -> str | None:
@@ -54,80 +31,92 @@ def _kind(path: Path) -> str | None:
     return "dicom" if name.endswith(".dcm") or dicom.is_dicom(path) else None
 
 
-def _stem(path: Path) -> str:
-    return nifti.split_name(path)[0] if _kind(path) == "nifti" else path.stem
-
-
-def _group(files: Iterable[tuple[str, Path]], kind: str) -> list[Source]:
-    """Cases of files that stand for themselves, but for the contrasts of one NIfTI case."""
-    cases: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
-    for number, (folder, path) in enumerate(files):
-        own = "" if kind == "nifti" and nifti.split_name(path)[1] else str(number)
-        cases[str(PurePosixPath(folder) / _stem(path)), str(path.parent), own].append(path)
-    return [Source(name, kind, tuple(paths)) for (name, *_), paths in cases.items()]
-
-
-def _scan(folder: Path, name: str, below: str) -> list[Source]:
-    """Cases of a folder: `name` if it is one itself, else below the path `below`."""
+def _scan(folder: Path, place: str, files: dict[str, list[tuple[Path, str]]]) -> None:
+    """Gathers the files of a folder by kind, each with its folder relative to the input."""
     try:
-        entries = sorted(
-            path
-            for path in folder.iterdir()
-            if not path.name.startswith((".", "_")) and not _NO_INPUT.fullmatch(_plain(path))
-        )
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
         folders = [path for path in entries if path.is_dir() and not path.is_symlink()]
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from None
-    files: dict[str, list[Path]] = defaultdict(list)
     for path in entries:
         kind = _kind(path) if path.is_file() else None
-        if kind:
-            files[kind].append(path)
-    number = re.compile(re.escape(folder.resolve().name) + r"_(\d+)")
-    numbered = {path: match for path in files["picture"] if (match := number.fullmatch(path.stem))}
-    slices = sorted(numbered, key=lambda path: (int(numbered[path][1]), path.name))
-    found = [Source(name, "picture", tuple(slices))] if slices else []
-    if files["dicom"]:
-        found.append(Source(name, "dicom", tuple(files["dicom"])))
-    for kind in ("picture", "nifti"):
-        found += _group(((below, path) for path in files[kind] if path not in numbered), kind)
+        if kind == "dicom":
+            if not dicom.is_directory(path):
+                files[kind].append((path, place))
+        elif kind:
+            files["label" if is_label(stem_of(path)) else kind].append((path, place))
     for path in folders:
-        inner = str(PurePosixPath(below) / path.name)
-        found += _scan(path, inner, inner)
-    return _join_studies(folder, name, found)
+        if not is_label_folder(path.name):
+            _scan(path, str(PurePosixPath(place) / path.name), files)
 
 
-def _plain(path: Path) -> str:
-    return re.sub(r"\.nii$", "", path.stem, flags=re.IGNORECASE)
+def _find_in(folder: Path, channels: Sequence[str]) -> list[Source]:
+    """Cases of a folder, in the order of their folders."""
+    name = folder.resolve().name or "case"
+    files: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+    _scan(folder, ".", files)
+    found: list[Source] = []
+    pictures_in: dict[str, list[Path]] = defaultdict(list)
+    for path, place in files["picture"]:
+        pictures_in[place].append(path)
+    for place, paths in pictures_in.items():
+        slices = kaggle.slices_of(paths[0].parent, paths)
+        if slices:
+            found.append(Source(name if place == "." else place, "picture", tuple(slices)))
+        found += [
+            Source(str(PurePosixPath(place) / path.stem), "picture", (path,))
+            for path in paths
+            if path not in slices
+        ]
+    labels = [(path, place) for path, place in files["label"] if _kind(path) == "nifti"]
+    found += group_files(files["nifti"], labels, channels)
+    found += _join_studies(files["dicom"], name)
+    if found:
+        return sorted(found, key=lambda source: PurePosixPath(source.name).parts[:-1])
+    others = list_files([path for path, _ in files["nifti"] + labels])
+    if others:
+        raise InputError(f"{folder}: expected a FLAIR, found only {others}; {HOW}")
+    raise InputError(f"{folder}: expected TIFF, PNG, NIfTI or DICOM, found none in it")
 
 
-def _join_studies(folder: Path, name: str, found: list[Source]) -> list[Source]:
-    """Makes one case of the series of a study that lie in folders of their own in this one."""
-    studies: dict[str, list[Source]] = defaultdict(list)
-    for source in found:
-        if source.kind == "dicom" and source.files[0].parent.parent == folder:
-            study = dicom.study_of(source.files[0])
-            if study:
-                studies[study].append(source)
-    for series in studies.values():
-        if len(series) > 1:
-            files = tuple(path for source in series for path in source.files)
-            found = [source for source in found if source not in series]
-            found.append(Source(name, "dicom", files))
+def _join_studies(files: Sequence[tuple[Path, str]], name: str) -> list[Source]:
+    """Makes a case of the DICOM files of a folder, and of a study in folders of their own."""
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for path, place in files:
+        folders[place].append(path)
+    studies: dict[str, list[str]] = defaultdict(list)
+    for place, paths in folders.items():
+        studies[dicom.study_of(paths) or place].append(place)
+    found = []
+    for places in studies.values():
+        others = [PurePosixPath(place) for place in folders if place not in places]
+        place = commonpath(places) or "."
+        if any(place == "." or other.is_relative_to(place) for other in others):
+            place = places[0]  # not the folder in which another study lies as well
+        own = tuple(path for one in places for path in folders[one])
+        found.append(Source(name if place == "." else place, "dicom", own))
     return found
 
 
-def find_cases(inputs: Sequence[str | Path]) -> list[Source]:
+def find_cases(
+    inputs: Sequence[str | Path],
+    channels: Sequence[str] = (),
+    contrasts: Mapping[str, str | Path] | None = None,
+) -> list[Source]:
     """Finds the cases that files and folders hold, by name; of DICOM, by a look at the header.
 
-    A picture is a case. So is a NIfTI file, unless its name ends in a contrast such as `_flair`, or
-    is one: then all contrasts of that name in the folder are one. The DICOM files of a folder are
-    one, also if each series of a study has a folder of its own in it, and so are the pictures
-    `<folder>_<number>`, as in a patient of `kaggle_3m`. Links to folders, hidden files, masks and
-    what is no image are passed over.
+    A picture is a case. So is a NIfTI file whose name says no contrast; those whose names do, as in
+    BraTS, BIDS or nnU-Net with its `dataset.json`, are a case together. The DICOM files of a study
+    are one, in a folder or in one a series, and so are the pictures `<folder>_<number>`, as in a
+    patient of `kaggle_3m`. Links to folders, hidden files, label maps and what is no image are
+    passed over. A case whose contrasts cannot be told is found as well; reading it says why.
 
     Args:
         inputs: Files and folders, which are searched to any depth.
+        channels: Contrasts in the order of channels, as `("T1", "T1c", "T2", "FLAIR")`, for NIfTI
+            files of several channels or of names that end in `_0000` and so on.
+        contrasts: A file, or a folder with a DICOM series, for each of `FLAIR`, `T1` and `T1c`:
+            one more case, as the user says.
 
     Returns:
         The cases, each with a name of its own that is a relative path.
@@ -142,25 +131,63 @@ def find_cases(inputs: Sequence[str | Path]) -> list[Source]:
     ['phantom_001', 'phantom_002']
     """
     found: list[Source] = []
-    given: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    given: dict[str, list[Path]] = defaultdict(list)
     for path in dict.fromkeys(map(Path, inputs)):
         if path.is_dir():
             try:
-                cases = _scan(path, path.resolve().name or "case", "")
+                found += _find_in(path, channels)
             except RecursionError:
                 raise InputError(f"{path}: folders nested too deep") from None
-            if not cases:
-                raise InputError(f"{path}: expected TIFF, PNG, NIfTI or DICOM, found none in it")
-            found += cases
             continue
         check_file(path)
         kind = _kind(path)
         if kind is None:
             raise InputError(f"{path}: expected a TIFF, PNG, NIfTI or DICOM file")
-        given[kind].append(("", path))
+        if kind == "dicom" and dicom.is_directory(path):
+            found += _find_in(path.parent, channels)
+            continue
+        given[kind].append(path)
     for kind, paths in given.items():
-        found += _group(paths, kind)
+        if kind == "nifti":
+            by_folder: dict[Path, list[tuple[Path, str]]] = defaultdict(list)
+            for path in paths:
+                by_folder[path.parent].append((path, "."))
+            for files in by_folder.values():
+                found += group_files(files, (), channels, given=True)
+        else:
+            found += [Source(path.stem, kind, (path,)) for path in paths]
+    if contrasts:
+        found.append(_as_told(contrasts))
     return _unique(found)
+
+
+def _as_told(contrasts: Mapping[str, str | Path]) -> Source:
+    """The case whose contrasts the user names."""
+    files: list[Path] = []
+    names: list[str] = []
+    kinds: set[str] = set()
+    for contrast, given in contrasts.items():
+        path = Path(given)
+        option = f"--{contrast.lower()} {path}"
+        if not path.is_dir():
+            check_file(path)
+        kind = "dicom" if path.is_dir() else _kind(path)
+        if kind not in ("nifti", "dicom"):
+            raise InputError(f"{option}: expected a NIfTI file or a DICOM series")
+        own = dicom.series_at(path) if kind == "dicom" else [path]
+        files += own
+        names += [contrast] * len(own)
+        kinds.add(kind)
+    if len(kinds) > 1:
+        raise InputError("--flair, --t1, --t1c: expected all of NIfTI or all of DICOM")
+    if "FLAIR" not in contrasts:
+        raise InputError(f"--flair: expected one beside {' and '.join(contrasts)}")
+    path = Path(contrasts["FLAIR"])
+    name = path.resolve().name if path.is_dir() else stem_of(path)
+    if kinds == {"nifti"}:
+        said = read_name(path, ".")
+        name = (said.case if said.contrast else name) or path.resolve().parent.name or name
+    return Source(name or "case", kinds.pop(), tuple(files), tuple(names))
 
 
 def _unique(sources: list[Source]) -> list[Source]:
@@ -177,17 +204,19 @@ def _unique(sources: list[Source]) -> list[Source]:
     return named
 
 
-def read_case(source: Source) -> Case:
+def read_case(source: Source, descriptions: bool = False) -> Case:
     """Reads one case.
 
     Args:
         source: One of what `find_cases` found.
+        descriptions: Whether notes may hold descriptions of DICOM series, which are typed by hand.
 
     Returns:
         The `Case`.
 
     Raises:
-        InputError: A file is damaged, hostile or of an unknown kind; one line says which and why.
+        InputError: A file is damaged, hostile or of an unknown kind, or nothing tells which
+            contrast is which; one line says which and why.
 
     Example:
 
@@ -196,4 +225,25 @@ def read_case(source: Source) -> Case:
     >>> read_case(source).images.shape
     (2, 32, 32, 3)
     """
-    return _READERS[source.kind](source.name, source.files)
+    if source.problem:
+        raise InputError(source.problem)
+    if source.kind == "dicom":
+        case = dicom.read_dicom(source.name, source.files, source.contrasts, descriptions)
+    elif source.kind == "nifti":
+        case = nifti.read_nifti(source.name, source.files, source.contrasts)
+    else:
+        case = pictures.read_pictures(source.name, source.files)
+        if len(source.files) == 1:
+            _check_grey(source.files[0], case)
+    return replace(case, notes=(*source.notes, *case.notes))
+
+
+def _check_grey(path: Path, case: Case) -> None:
+    """Refuses a picture of one contrast whose name says that it is no FLAIR."""
+    said = read_name(path, ".").contrast
+    if said in (None, "FLAIR"):
+        return
+    if all(np.array_equal(case.images[..., 0], case.images[..., place]) for place in (1, 2)):
+        raise InputError(
+            f"{path}: expected a FLAIR or all three contrasts as colours, found {said}"
+        )

@@ -1,7 +1,7 @@
 """Predicts files and folders, a case at a time, and writes masks, pictures and a table."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,9 @@ def predict_files(
     overlays: bool = True,
     uncertainty: str | None = None,
     overwrite: bool = False,
+    channels: Sequence[str] = (),
+    contrasts: Mapping[str, str | Path] | None = None,
+    descriptions: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Predicts every case in files and folders, holding one at a time in memory.
@@ -137,6 +140,9 @@ def predict_files(
             slice with most entropy; a score stands in the table. Not with `flips`.
         overwrite: Replace files of an earlier prediction, and remove its pictures and maps of a
             case where none are made now.
+        channels: Contrasts in the order of channels, and
+        contrasts: files of one more case by contrast, see `find_cases`.
+        descriptions: Whether notes may hold descriptions of DICOM series, which are typed by hand.
         progress: Called as `progress(done, total)`, in cases.
 
     Returns:
@@ -170,7 +176,7 @@ def predict_files(
     if uncertainty:
         uncertain = UncertaintyPredictor(predictor, uncertainty, threshold=threshold)
     [table] = resolve_outputs(out, [TABLE], [], overwrite)
-    sources = find_cases(inputs)
+    sources = find_cases(inputs, channels, contrasts)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -179,7 +185,7 @@ def predict_files(
     failed: list[InputError] = []
 
     def predict_source(source: Source) -> dict[str, Any]:
-        case = read_case(source)
+        case = read_case(source, descriptions)
         overlay = [f"{source.name}_overlay.png"]
         extra = [f"{source.name}_uncertainty.{kind}" for kind in ("npz", "png")]
         wanted = [*case.masks, *extra * bool(uncertain), *overlay * overlays]

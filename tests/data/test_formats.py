@@ -274,7 +274,9 @@ def test_other_modes(tmp_path, image, mode, suffix):
 
 def test_deep_colour_in_png(tmp_path):
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     rows = np.arange(4 * 5 * 3, dtype=">u2").reshape(4, -1)
     pixels = b"".join(b"\0" + row.tobytes() for row in rows)

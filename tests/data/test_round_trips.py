@@ -167,7 +167,9 @@ def test_dicom_in_any_order_and_back_from_its_segmentation(patient, predictor, t
     gap = SPACING[2] * (len(missing) + 1)
     mean = np.ptp(places) / (len(kept) - 1)
     note = f"slices 5 to {gap:g} mm apart; the volume takes each for {mean:.4g} mm"
-    assert row["notes"] == (note if missing else "")
+    chosen, *others = row["notes"].split("; ", 1)
+    assert chosen.startswith("T1: series ")
+    assert others == ([note] if missing else [])
     points, sources, segmentation = read_segmentation(tmp_path / "out" / row["masks"])
     affine = np.eye(4)
     affine[:3, :3] = oblique_axes() @ np.diag(SPACING)

@@ -1,6 +1,7 @@
 """Which cases files and folders hold, and what is read of pictures and NIfTI volumes."""
 
 import gzip
+import json
 import os
 import struct
 import time
@@ -16,12 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from agd_keras.data.case import MAX_FILE_BYTES, check_file
+from agd_keras.data.layouts.dataset_json import parse_channels
 from agd_keras.data.orientation import axial_spacing, square_view
 from agd_keras.data.unzip import read_range
 from agd_keras.data.volumes import Source, find_cases, read_case
 from agd_keras.errors import InputError
 
 LGG = Path(os.environ.get("AGD_KERAS_LGG", Path(__file__).parents[2] / "data" / "kaggle_3m"))
+UNTOLD = "taken as FLAIR, since its name tells no contrast"
 SHAPE = (5, 6, 7)  # columns, rows, slices of the plain volume
 
 
@@ -84,7 +87,7 @@ def test_nifti_of_every_orientation_gives_the_same_slices_and_mask(tmp_path, axe
         case = read_paths(path)
         np.testing.assert_array_equal(case.images[..., 1], plain.transpose(2, 1, 0))
         assert case.spacing == pytest.approx((5.0, 1.1, 0.9), rel=1e-5)
-        assert case.notes == ("T1 and T1c filled by FLAIR",)
+        assert case.notes == (UNTOLD, "T1 and T1c filled by FLAIR")
 
         [name] = case.masks
         case.write_masks(case.images[..., 1] > 500, [tmp_path / name])
@@ -135,29 +138,56 @@ def test_scaled_integers_are_read_in_their_unit(tmp_path, read_paths):
 
 
 @pytest.mark.parametrize(
-    ("count", "places", "note"),
+    ("order", "places", "note"),
     [
-        (1, (0, 0, 0), "T1 and T1c filled by FLAIR"),
-        (2, (0, 1, 1), "channels taken as T1, FLAIR; T1c filled by FLAIR"),
-        (3, (0, 1, 2), "channels taken as T1, FLAIR, T1c"),
-        (4, (1, 0, 2), "channels taken as FLAIR, T1, T1c, T2"),
+        ("flair", (0, 0, 0), "T1 and T1c filled by FLAIR"),
+        ("t1 flair", (0, 1, 1), "channels taken as T1, FLAIR; T1c filled by FLAIR"),
+        ("t1 flair t1c", (0, 1, 2), "channels taken as T1, FLAIR, T1c"),
+        ("t1 t1ce t2 flair", (0, 3, 1), "channels taken as T1, T1c, T2, FLAIR"),
     ],
 )
-def test_channels_last_and_numbered_files(tmp_path, count, places, note, read_paths):
-    volume = _volume((*SHAPE, count))
+def test_channels_last_and_numbered_files(tmp_path, order, places, note):
+    """By `dataset.json` as nnU-Net and the Decathlon write it, and by the option."""
+    names = order.split()
+    volume = _volume((*SHAPE, len(names)))
     expected = volume[..., list(places)].transpose(2, 1, 0, 3)
+    told = parse_channels(names)
+    for key in ("channel_names", "modality", None):
+        folder = tmp_path / f"{key}" / "imagesTr"
+        folder.mkdir(parents=True)
+        nibabel.Nifti1Image(volume, PLAIN).to_filename(folder / "a.nii.gz")
+        for place in range(len(names)):
+            image = nibabel.Nifti1Image(volume[..., place], PLAIN)
+            image.to_filename(folder / f"x_{place:04}.nii.gz")
+        if key:
+            content = {key: {str(number): name for number, name in enumerate(names)}}
+            (folder.parent / "dataset.json").write_text(json.dumps(content))
+        sources = find_cases([folder.parent], () if key else told)
+        assert sorted(source.name for source in sources) == ["imagesTr/a", "imagesTr/x"]
+        for source in sources:
+            case = read_case(source)
+            np.testing.assert_array_equal(case.images, expected)
+            assert "; ".join(case.notes) == note
+            assert case.masks == (f"{source.name}_mask.nii.gz",)
+            case.write_masks(expected[..., 1] > 500, [tmp_path / "out.nii.gz"])
+            assert nibabel.load(tmp_path / "out.nii.gz").shape == SHAPE
+
+
+@pytest.mark.parametrize("count", [2, 4, 5])
+def test_channels_that_nothing_tells(tmp_path, count, error_of):
+    nibabel.Nifti1Image(_volume((*SHAPE, count)), PLAIN).to_filename(tmp_path / "a.nii.gz")
+    assert f"a.nii.gz: {count} channels; --channels t1" in error_of(tmp_path)
+    [source] = find_cases([tmp_path], ("T1", "FLAIR", "T2"))
+    with pytest.raises(InputError, match=f"{count} channels, but 3 are named: T1, FLAIR, T2"):
+        read_case(source)
+
+
+def test_three_channels_are_those_of_this_package(tmp_path, read_paths):
+    volume = _volume((*SHAPE, 3))
     nibabel.Nifti1Image(volume, PLAIN).to_filename(tmp_path / "a.nii.gz")
-    (tmp_path / "one").mkdir()
-    for place in range(count):
-        image = nibabel.Nifti1Image(volume[..., place], PLAIN)
-        image.to_filename(tmp_path / "one" / f"x_{place:04}.nii.gz")
-    for path, name in ((tmp_path / "a.nii.gz", "a"), (tmp_path / "one", "x")):
-        case = read_paths(path)
-        np.testing.assert_array_equal(case.images, expected)
-        assert "; ".join(case.notes) == note
-        assert case.masks == (f"{name}_mask.nii.gz",)
-        case.write_masks(expected[..., 1] > 500, [tmp_path / "out.nii.gz"])
-        assert nibabel.load(tmp_path / "out.nii.gz").shape == SHAPE
+    case = read_paths(tmp_path)
+    np.testing.assert_array_equal(case.images, volume.transpose(2, 1, 0, 3))
+    assert case.notes == ("channels taken as T1, FLAIR, T1c",)
 
 
 def test_contrasts_by_name(tmp_path, read_paths, error_of):
@@ -194,8 +224,8 @@ def test_contrasts_without_a_prefix(tmp_path, error_of):
         expected = _volume(seed=place).transpose(2, 1, 0)
         np.testing.assert_array_equal(case.images[..., place], expected)
     assert "expected a FLAIR, found only T1" in error_of(tmp_path / "A" / "t1.nii.gz")
-    assert "expected a FLAIR, found only other" in error_of(tmp_path / "A" / "t2.nii.gz")
-    for number in range(2):  # names of cases, not of contrasts
+    assert "expected a FLAIR, found only T2: t2.nii.gz" in error_of(tmp_path / "A" / "t2.nii.gz")
+    for number in range(2):  # names of cases, not of channels
         image = nibabel.Nifti1Image(_volume(seed=number), PLAIN)
         image.to_filename(tmp_path / f"{number:04}.nii")
     assert [source.name for source in find_cases([tmp_path])] == ["0000", "0001", "A/A", "B/B"]
@@ -208,14 +238,10 @@ def test_one_contrast_has_one_channel(tmp_path, read_paths, error_of):
     np.testing.assert_array_equal(read_paths(tmp_path).images[..., 1], _volume().transpose(2, 1, 0))
 
 
-def test_contrasts_must_share_a_grid(tmp_path, error_of):
-    nibabel.Nifti1Image(_volume(), PLAIN).to_filename(tmp_path / "a_flair.nii")
-    nibabel.Nifti1Image(_volume(), PLAIN + 1).to_filename(tmp_path / "a_t1.nii")
-    assert "another grid than a_flair.nii" in error_of(tmp_path)
-    nibabel.Nifti1Image(_volume((5, 6, 8)), PLAIN).to_filename(tmp_path / "a_t1.nii")
-    assert "another grid than a_flair.nii" in error_of(tmp_path)
-    nibabel.Nifti1Image(_volume(), PLAIN).to_filename(tmp_path / "a_t1w.nii")
-    assert "the same contrast as" in error_of(tmp_path)
+def test_two_files_for_one_contrast(tmp_path, error_of):
+    for name in ("a_flair", "a_t1", "a_t1w"):
+        nibabel.Nifti1Image(_volume(), PLAIN).to_filename(tmp_path / f"{name}.nii")
+    assert "2 files for T1: a_t1.nii, a_t1w.nii; --flair FILE" in error_of(tmp_path)
 
 
 def test_voxels_that_are_no_numbers_are_background(tmp_path, read_paths):
@@ -250,7 +276,7 @@ def _nifti_header(shape, offset=352.0, dtype=np.uint8, **fields) -> bytes:
         (_nifti_header((0, 2, 2)), "0x2x2 voxels"),
         (_nifti_header((-5, 2, 2)), "-5x2x2 voxels"),
         (_nifti_header((2, 2)), "expected 3 dimensions"),
-        (_nifti_header((2, 2, 2, 5)), "expected 3 dimensions, or 1 to 4 channels"),
+        (_nifti_header((2, 2, 2, 17)), "expected 3 dimensions, or 1 to 16 channels"),
         (_nifti_header((2, 2, 2), offset=1e30), "truncated, or a damaged header"),
         (_nifti_header((2, 2, 2), offset=-16), "damaged NIfTI file"),
         (_nifti_header((2, 2, 2), dtype=np.complex64) + bytes(64), "real numbers"),
@@ -452,9 +478,7 @@ def test_gzip_of_many_members_as_bgzip_writes_it(tmp_path, read_paths):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.binary(max_size=3000), st.integers(0, 3000), st.integers(0, 3000), st.integers(1, 500)
-)
+@given(st.binary(max_size=3000), st.integers(0, 3000), st.integers(0, 3000), st.integers(1, 500))
 def test_ranges_of_files(tmp_path_factory, content, start, length, part):
     folder = tmp_path_factory.mktemp("ranges")
     (folder / "a").write_bytes(content)

@@ -73,7 +73,7 @@ def _seeds(kind: str) -> list[tuple[str, bytes]]:
     if kind == "nifti":
         plain = [
             _nifti((5, 4, 3), np.int16),
-            _nifti((3, 4, 2, 4), np.float32),
+            _nifti((3, 4, 2, 3), np.float32),
             _nifti((3, 4, 2), np.uint8, nibabel.Nifti2Image),
         ]
         extended = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4))

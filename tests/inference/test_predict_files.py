@@ -72,7 +72,8 @@ def test_masks_overlays_and_table(tmp_path):
     assert float(table["a"]["confidence"]) == pytest.approx(200 / 255)
     assert float(table["b"]["area_mm2"]) == 9.0 and float(table["b"]["volume_mm3"]) == 81.0
     assert table["b"]["slices"] == table["b"]["slices_with_tumour"] == "3"
-    assert table["b"]["notes"] == "T1 and T1c filled by FLAIR"
+    told = "taken as FLAIR, since its name tells no contrast; T1 and T1c filled by FLAIR"
+    assert table["b"]["notes"] == told
     assert float(table["c"]["area_mm2"]) == pytest.approx((pixels >= 127.5).sum() * 0.3125**2)
 
 

@@ -1,0 +1,255 @@
+"""What words say about an image: its contrast, whether an agent was given, whether it is a scan.
+
+Scanners, technicians and data sets name contrasts in their own ways. Here is what is known of them,
+one pattern a kind of word; names are read as words, never as strings of letters within others.
+"""
+
+import re
+from collections.abc import Sequence
+
+CONTRASTS = ("T1", "FLAIR", "T1c", "T2")
+OTHER = "other"  # neither of these, and no scan that a network for them can take
+
+_PLANE = r"(?:ax|axial|sag|sagittal|cor|coronal|tra|trans|3d|2d)"
+_AGENT = (
+    r"gad[a-z]*|gd|gddtpa|gddota|dotarem|clariscan|multihance|magnevist|prohance|omniscan|vueway|"
+    r"elucirem|ce|km|kontrast[a-z]*|contrast[a-z]*|mdc|enh|enhanced|enhancement|"
+    r"inj|injection|injecte[e]?|postcontrast|post(?:gd|gad[a-z]*|km|ce|contrast[a-z]*)"
+)
+_POST = r"post|after|nach|apres|dopo|despues|with|w|mit|avec|con|plus"
+_PRE = r"pre|before|vor|avant|prima|antes"
+_WITHOUT = r"without|wo|ohne|sans|sin|senza|no|non|not|kein|keine"
+_PLAIN = (
+    r"nativ|native|nativo|basal|basale|unenhanced|nonenhanced|noncontrast|nongad|nogad|nogd|nocontrast|"
+    r"pre(?:gd|gad[a-z]*|km|ce|contrast[a-z]*|inj)"
+)
+# After which something may have happened to the patient, rather than an injection.
+_EVENT = (
+    r"op|ops|operative|operativ|operatively|operation|operatorio|operatoire|surgery|surgical|"
+    r"quirurgico|qx|rt|rtx|xrt|radiation|radiotherapy|radio|chemo|chemotherapy|treatment|tx|therapy|"
+    r"biopsy|bx|resection|ictal|partum|trauma|stroke|dbs|implant|processing|processed|proc"
+)
+_EVENTS = re.compile(rf"(?:{_PRE}|{_POST})(?:{_EVENT}|operat[a-z]*|surg[a-z]*|quirurg[a-z]*)")
+_NO_AGENT = re.compile(
+    r"|none?|no|n|nil|null|na|n a|0+( 0+)?( ?ml)?|false|unknown|unk|not?\b.*|without\b.*|"
+    r"kein\w*|keine?s?\b.*|ohne\b.*|sans\b.*|sin\b.*|senza\b.*|nessuno|aucune?|ninguno|pre|native?"
+)
+
+_FLAIR = re.compile(r"(?!non?|t1)\w*flair\w*|t2f|darkfl\w*|dafl|spcir\w*|\w*spacefl")
+_T1C = re.compile(r"(?:ct1|cet1|gdt1|gadt1|postt1|kmt1)(?:w|wi)?")
+_T1 = re.compile(rf"{_PLANE}?[rs]?t1(?!\d)([a-z0-9+]*)")
+_T1_SEQUENCE = re.compile(
+    r"(?:3d)?(?:ir)?(?:mp2?rage|f?spgr|bravo|unit1)|(?:mp2?rage|bravo|f?spgr)(km|gd|gad|post|ce)"
+)
+_T2 = re.compile(rf"{_PLANE}?[rs]?t2(?!\d)([a-z0-9]*)")
+_GLUED_AGENT = re.compile(
+    r"(?:wi?)?(?:c|ce|cm|pc)\+?|.*(?:gd|gado?|gadolinium|gadovist|km|post|post[a-z]+|contrast|kontrast)"
+)
+_GLUED_PLAIN = re.compile(r"pre|nativ|ohne|sans|without|wo(?!r)|no(?:n|c|gd|gad|km)")
+_BEFORE_C = ("t1", "t1w", "w", "with")
+_OTHER = re.compile(
+    r"e?adc\w*|[rs]?dwi\w*|diff?|diffusion|dti|dki|dsi|noddi|hardi|tensor|trace\w*|b0|b\d{3,4}|fa|md|rd|"
+    r"colfa|swi\w*|swan|swip|venbold|gre|medic|hemo|qsm|phase|pha|mag|[mp]ip|m?inip|mip\w+|tof|mra|mrv|"
+    r"angio\w*|pc3d|perf\w*|pwi|dsc|dce|asl|pcasl|pasl|r?cbv|r?cbf|mtt|ttp|tmax|ktrans|pbp|bold|"
+    r"rest\d*|fmri|ep2d|epi|localiz[eo]r\w*|localiser\w*|loc|scout\w*|survey|topogram|plan|planning|"
+    r"smartbrain|calib\w*|cal|asset|shim|fieldmap|fmap|fieldmapping|b1|b1map|subtraction|subtracted|"
+    r"subtract|subtr|stir|psir|dir|pd|pdw|pdt2|[rt][12]map|[rt][12]rho|t2s|t2star\w*|mrs|press|"
+    r"spectro\w*|csi|svs|cest|spine|cervical|thoracic|lumbar|neck|orbits?|iac|iam|sella|"
+    r"pituitary|hypophys\w*|map|maps|inv1|inv2|ct|pet|suv|hsv|screen|screensave|report|magnitude"
+)
+# Of a word for one volume brought to another: what follows names the other.
+_ONTO = ("to", "into", "onto", "in", "on", "reg", "coreg", "registered", "space", "res")
+
+_LABEL = re.compile(
+    r"[a-z]*(?:segm?|segmentations?|masks?|labels?|labelmap|lbls?)\d*|aparc\w*|aseg|wmparc|gtv\w*|"
+    r"ctv|ptv|parcellation|annotations?|overlay|uncertainty|probmap|softmax"
+)
+_WEAK_LABEL = re.compile(
+    r"tumou?rs?\d*|tumeur|lesions?\d*|[rv]ois?\d*|gt|truth|groundtruth|contours?|core|edema|oedema|"
+    r"enhancing|necro\w*|manual|prob|probs|probability|probabilities|pmap|entropy|mutual|"
+    r"preds?|predictions?|wt|tc|et|whole|information"
+)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
+_NAMED_AFTER = re.compile(r"tumou?rs?|lesions?|tumeur")
+
+
+def words_of(text: str) -> list[str]:
+    """Splits text into words of letters and digits, lower case.
+
+    `+C`, `C+` and `T2*` become words of their own, `C-` and `w/o` the word `without`.
+
+    Example:
+
+    >>> words_of("AX_T1 +C (3D)"), words_of("Visit1_t2_tirm_dark-fluid")
+    (['ax', 't1', 'gd', '3d'], ['visit1', 't2', 'tirm', 'darkfluid'])
+    """
+    text = text.lower().translate(str.maketrans("éèêàáíóúü", "eeeaaiouu"))
+    for pattern, word in (
+        (r"w\s?(?:/|&|\+|and)\s?w?/?o(?![a-z])", " "),  # with and without: of a protocol of both
+        (
+            r"(?:with|mit|con|avec)\s?(?:and|&|/|\+|und|y|et|e)\s?(?:without|ohne|sin|sans|senza)",
+            " ",
+        ),
+        (r"(?<![a-z])[ws]/[oc](?![a-z])", " without "),
+        (r"(?<![a-z])w/", " with "),
+        (r"dark[\s_-]?fluid", " darkfluid "),
+        (r"(?<![a-z])da[\s_-]fl(?![a-z])", " dafl "),
+        (r"(?<![a-z])spc[\s_-]ir(?![a-z])", " spcir "),
+        (r"(?<![a-z0-9])t2\s?(?:\*|star)", " t2star "),
+        (r"(?<=[\s_])(t[12])[\s_-](map|rho)", r" \1\2 "),
+        (r"(?<![a-z0-9])(t[12])[\s_-](map|rho)", r" \1\2 "),
+        (r"(?<![a-z])m\.d\.c\.?", " mdc "),
+        (r"\+\s?(?:c|ce|gd|km|gado?|iv|civ|contrast[a-z]*)(?![a-z0-9])", " gd "),
+        (r"(?<![a-z0-9])(?:c|ce|gd|km|iv)\s?\+", " gd "),
+        (r"(?<=\s)-\s?(?:c|ce|gd|km|iv)(?![a-z0-9])", " native "),
+        (r"(?<![a-z0-9])(?:c|ce|gd|km|iv)-(?=\s|$|\))", " native "),
+        (r"(flair|t1|t2|t1c|t1ce)2(?=t1|t2|flair|mni)", r"\1 to "),
+        (r"(?<![a-z])(\d{3,})(?=[a-z])", r"\1 "),
+    ):
+        text = re.sub(pattern, word, text)
+    return re.findall(r"[a-z0-9]+", text)
+
+
+def _names_agent(word: str) -> bool:
+    """Whether a word is one for a contrast agent, or ends in one as `t1ce` and `mpragekm`."""
+    if re.fullmatch(rf"{_AGENT}|post|after", word) or _T1C.fullmatch(word):
+        return True
+    if glued := _T1.fullmatch(word):
+        return bool(_GLUED_AGENT.fullmatch(glued[1])) and not _GLUED_PLAIN.search(glued[1])
+    sequence = _T1_SEQUENCE.fullmatch(word)
+    return bool(sequence and sequence[1])
+
+
+def enhancement(words: Sequence[str]) -> bool | None:
+    """Says whether words tell that a contrast agent was given; None where they are silent.
+
+    Before and after an operation is not before and after an injection.
+
+    Example:
+
+    >>> [enhancement(words_of(text)) for text in ("PRE-OP T1 POST GAD", "T1 PRE", "POST-OP T1")]
+    [True, False, None]
+    """
+    yes = no = False
+    place = 0
+    while place < len(words):
+        word, following = words[place], words[place + 1 : place + 2] or [""]
+        event = re.fullmatch(rf"(?:{_EVENT})", following[0])
+        if re.fullmatch(rf"{_PRE}|{_POST}", word) and event:
+            place += 2
+            continue
+        if _EVENTS.fullmatch(word):
+            pass
+        elif re.fullmatch(rf"{_WITHOUT}|{_PRE}", word):
+            no = True
+            place += bool(re.fullmatch(rf"{_AGENT}|c", following[0]))
+        elif re.fullmatch(_PLAIN, word):
+            no = True
+        elif _names_agent(word) or (word == "c" and words[max(place - 1, 0)] in _BEFORE_C):
+            yes = True
+        elif (glued := _T1.fullmatch(word)) and _GLUED_PLAIN.search(glued[1]):
+            no = True
+        place += 1
+    return None if yes == no else yes
+
+
+def agent_given(agent: str) -> bool:
+    """Says whether a ContrastBolusAgent names an agent rather than the lack of one.
+
+    Example:
+
+    >>> agent_given("Gadovist"), agent_given("NONE"), agent_given(" 0 ")
+    (True, False, False)
+    """
+    return not _NO_AGENT.fullmatch(" ".join(re.findall(r"[a-z0-9]+", agent.lower())))
+
+
+def _is_t1(word: str) -> bool:
+    glued = _T1.fullmatch(word)
+    return bool((glued and not re.match("map|rho", glued[1])) or _T1C.fullmatch(word))
+
+
+def kind_of(word: str) -> str | None:
+    """Returns what one word says: `T1`, `FLAIR`, `T2`, `other` or None.
+
+    Example:
+
+    >>> [kind_of(word) for word in ("t1ce", "t2w", "adc", "rest1", "patient1")]
+    ['T1', 'T2', 'other', 'other', None]
+    """
+    if _OTHER.fullmatch(word):
+        return OTHER
+    if _is_t1(word) or _T1_SEQUENCE.fullmatch(word):
+        return "T1"
+    if _FLAIR.fullmatch(word):
+        return "FLAIR"
+    return "T2" if _T2.fullmatch(word) else None
+
+
+def name_contrast(text: str | Sequence[str], agent: str = "") -> str | None:
+    """Names the contrast of a series or file by its words.
+
+    Args:
+        text: A description, or words of `words_of`.
+        agent: The ContrastBolusAgent, for what the words do not say.
+
+    Returns:
+        `T1`, `FLAIR`, `T1c`, `T2`, `other` for what is none of them, or None if nothing is said.
+
+    Example:
+
+    >>> names = ("AX T2 FLAIR", "Ax T1 FLAIR", "AX T1 POST GD", "t1 pre contrast", "ADC", "AX")
+    >>> [name_contrast(name) for name in names]
+    ['FLAIR', 'T1', 'T1c', 'T1', 'other', None]
+    """
+    words = words_of(text) if isinstance(text, str) else list(text)
+    kinds = [kind_of(word) for word in words]
+    for place, word in enumerate(words):
+        if word in _ONTO and any(kinds[:place]) and any(kinds[place + 1 :]):
+            words, kinds = words[:place], kinds[:place]
+            break
+    if OTHER in kinds:
+        return OTHER
+    if any(map(_is_t1, words)) or ("T1" in kinds and not {"T2", "FLAIR"} & set(kinds)):
+        if "T2" in kinds:
+            return OTHER  # both at once
+        enhanced = enhancement(words)
+        return "T1c" if enhanced or (enhanced is None and agent_given(agent)) else "T1"
+    if "FLAIR" in kinds:
+        return "FLAIR"
+    return "T2" if "T2" in kinds else None
+
+
+def is_label_folder(name: str) -> bool:
+    """Says whether a folder of that name holds masks or maps, or what was made of scans.
+
+    Example:
+
+    >>> [is_label_folder(name) for name in ("labelsTr", "derivatives", "Task01_BrainTumour")]
+    [True, True, False]
+    """
+    words = words_of(_CAMEL.sub("_", name))
+    scans = {"image", "images", "scan", "scans", "img", "imgs"} & set(words)
+    return "derivatives" in words or (any(map(_LABEL.fullmatch, words)) and not scans)
+
+
+def is_label(stem: str) -> bool:
+    """Says whether a file of that name holds masks or maps rather than scans.
+
+    Args:
+        stem: Its name without suffix.
+
+    Example:
+
+    >>> [is_label(name) for name in ("P_1_seg", "GT_W", "sub-1_desc-brain_mask", "tumor_001_t1")]
+    [True, True, True, False]
+    """
+    words = words_of(_CAMEL.sub("_", stem))
+    if any(map(_LABEL.fullmatch, words)):
+        return True
+    weak = [place for place, word in enumerate(words) if _WEAK_LABEL.fullmatch(word)]
+    if not weak or any(map(kind_of, words[weak[-1] :])):
+        return False
+    after = words[weak[-1] + 1 :]
+    named_after = weak[-1] == 0 and after and _NAMED_AFTER.fullmatch(words[0])
+    return not named_after
