@@ -162,7 +162,7 @@ def read_dicom(
     found = {contrast: read_series(chosen[contrast]) for contrast in chosen}
     source = found["FLAIR"]
     volumes = {
-        contrast: Placed(one.volume, one.affine, str(one.sources[0].get("FrameOfReferenceUID")))
+        contrast: Placed(one.volume, one.affine, one.frame_of_reference)
         for contrast, one in found.items()
     }
     matched, moved = match_grids(volumes)
