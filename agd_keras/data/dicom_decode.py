@@ -25,7 +25,7 @@ _EXPECTED = {
 }
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _MAX_TILES = 1024
-_BASELINE, _EXTENDED, _JPEG_LS = 0xC0, 0xC1, 0xF7
+_FRAMES = (0xC0, 0xC1, 0xC3, 0xF7)  # baseline, extended, lossless, JPEG-LS: none is progressive
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD8))
 
 
@@ -199,11 +199,11 @@ def _check_run_lengths(path: Path, stream: bytes, pixels: int) -> None:
 
 
 def _measure_jpeg(stream: bytes) -> tuple[int, int, int, int]:
-    """Rows, columns, samples and bits of a baseline, extended or JPEG-LS stream."""
+    """Rows, columns, samples and bits of a JPEG or JPEG-LS stream."""
     place = 2
     while stream[:2] == b"\xff\xd8" and stream[place] == 0xFF:
         marker = stream[place + 1]
-        if marker in (_BASELINE, _EXTENDED, _JPEG_LS):
+        if marker in _FRAMES:
             bits, rows, columns, samples = struct.unpack(">BHHB", stream[place + 4 : place + 10])
             return rows, columns, samples, bits
         if marker == 0xFF:  # a fill byte
@@ -214,7 +214,7 @@ def _measure_jpeg(stream: bytes) -> tuple[int, int, int, int]:
             break
         else:
             place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
-    raise ValueError("expected a baseline, extended or JPEG-LS stream")
+    raise ValueError("expected a JPEG or JPEG-LS stream of a kind that DICOM has")
 
 
 def _measure_jpeg2000(stream: bytes) -> tuple[int, int, int, int]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Series", "read_header", "read_series"]
 
-_TOLERANCE = 1e-3  # mm, or of a unit vector: archives round
+_TOLERANCE = 1e-3  # between planes, in mm or of a unit vector: archives round
+_ROUNDED = 0.02  # products of unit vectors of two decimals
 _EVEN = 0.02  # how much distances may differ, of their mean: what highdicom takes for even, too
 _MOST_LEFT_OUT = 1 / 3
 
@@ -141,7 +142,7 @@ def _normal(orientation: np.ndarray) -> np.ndarray:
 def _orthonormal(path: Path, orientation: np.ndarray) -> np.ndarray:
     """The two axes without what rounding made of them."""
     row, column = orientation[:3], orientation[3:]
-    if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=_TOLERANCE):
+    if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=_ROUNDED):
         raise InputError(f"{path}: expected ImageOrientationPatient with two unit vectors")
     row = row / np.linalg.norm(row)
     column = column - (column @ row) * row

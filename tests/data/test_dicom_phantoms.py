@@ -24,7 +24,7 @@ from pydicom.data import get_testdata_file
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.multival import MultiValue
 from pydicom.pixels import get_encoder
 from pydicom.tag import Tag
@@ -406,6 +406,41 @@ def test_uneven_and_shifted_slices_keep_their_places(tmp_path):
     assert any("shifted against each other, by up to 21°" in note for note in notes)
 
 
+@pytest.mark.parametrize("write", [_write_classic, _write_enhanced])
+@pytest.mark.parametrize("thickness", [None, 4])
+def test_a_slice_alone(tmp_path, write, thickness):
+    values = _phantom()[1:2]
+    names = write(tmp_path / "series", values, _straight(1, thickness=thickness))
+    case, path, _ = _predict(tmp_path / "series", 500)
+    assert np.isnan(case.spacing[0]) if thickness is None else case.spacing[0] == 4
+    assert list(_frames(path)) == names
+    volume = hd.seg.segread(path).get_volume(combine_segments=True)
+    np.testing.assert_array_equal(volume.array, values > 500)
+
+
+def test_images_of_a_private_class(tmp_path):
+    private = "1.3.46.670589.11.0.0.12.1"
+    layout = _straight(5, more={"SOPClassUID": private})
+    names = _write_classic(tmp_path / "series", _phantom(), layout)
+    _, path, _ = _predict(tmp_path / "series", 500)
+    assert set(_frames(path)) == set(names)
+    mask = hd.seg.segread(path)
+    assert {image.ReferencedSOPClassUID for image in mask.SourceImageSequence} == {private}
+
+
+def test_a_table_of_offsets_of_its_own(tmp_path):
+    layout = _straight(5, syntax=RLELossless)
+    _write_enhanced(tmp_path / "series", _phantom(), layout)
+    [path] = (tmp_path / "series").iterdir()
+    header = dcmread(path)
+    streams = list(generate_frames(header.PixelData, number_of_frames=5))
+    header.PixelData, *tables = encapsulate_extended(streams)
+    header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths = tables
+    header.save_as(path)
+    case, _, _ = _predict(tmp_path / "series", 500)
+    np.testing.assert_array_equal(case.images[..., 1], _phantom())
+
+
 KANJI = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 REPAIRED = {
     "date with dashes": ({"StudyDate": "2001-02-03"}, {"StudyDate": "20010203"}),
@@ -686,9 +721,9 @@ def test_two_stacks_in_a_series_are_refused(tmp_path):
         _predict(tmp_path / "axial", 500)
 
 
-def _jpeg(size) -> bytes:
+def _jpeg(size, **options) -> bytes:
     content = io.BytesIO()
-    Image.new("L", size).save(content, "JPEG")
+    Image.new("L", size).save(content, "JPEG", **options)
     return content.getvalue()
 
 
@@ -707,10 +742,11 @@ LARGE = (2000, 2000)
         (JPEGLSLossless, jpeg_ls.encode_array(np.zeros(LARGE, np.uint8)), "2000x2000 pixels"),
         (JPEG2000Lossless, _jpeg2000(LARGE), "2000x2000 pixels"),
         (JPEGBaseline8Bit, _jpeg(LARGE), "2000x2000 pixels"),
+        (JPEGBaseline8Bit, _jpeg((10, 9), progressive=True), "of a kind that DICOM has"),
         (JPEG2000Lossless, _jpeg2000((9, 10))[:30], "unpack"),
         (JPEG2000Lossless, _jpeg((10, 9)), "expected a JPEG 2000 codestream"),
-        (JPEGLSLossless, _jpeg2000((9, 10)), "expected a baseline, extended or JPEG-LS"),
-        (JPEGLSLossless, bytes(2), "expected a baseline, extended or JPEG-LS"),
+        (JPEGLSLossless, _jpeg2000((9, 10)), "expected a JPEG or JPEG-LS stream"),
+        (JPEGLSLossless, bytes(2), "expected a JPEG or JPEG-LS stream"),
         (
             RLELossless,
             bytes([1, 0, 0, 0, 64]) + bytes(59) + bytes([129, 0] * 99),
