@@ -34,7 +34,7 @@ LEFT_OUT = (
 SECONDS = 120.0  # for a run of the tests: what takes longer hangs
 
 
-def tests_of(module: str) -> str:
+def own_tests(module: str) -> str:
     """Paths of the tests of a module, and the module itself for its examples."""
     room, name = module.split("/", 1)
     own = Path("tests") / room / f"test_{Path(name).name}"
@@ -53,14 +53,14 @@ def make_copy() -> None:
 
 
 def run(module: str) -> list[tuple[dict, dict | None]]:
-    """Tries the faults in a module that were not tried before; returns all, each with its result."""
+    """Tries the faults in a module that are left to try; returns all, each with its result."""
     stem = COPY / module.replace("/", "-")
     config, session = stem.with_suffix(".toml"), stem.with_suffix(".sqlite")
     python = f"{sys.executable} -m pytest -x -q -p no:cacheprovider"
     config.write_text(f"""[cosmic-ray]
 module-path = "agd_keras/{module}"
 timeout = {SECONDS}
-test-command = "{python} {tests_of(module)}"
+test-command = "{python} {own_tests(module)}"
 [cosmic-ray.distributor]
 name = "local"
 [cosmic-ray.filters.operators-filter]
