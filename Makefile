@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow test-backends notebooks docs lint setup benchmark peers weights clean
+.PHONY: train test test-slow test-backends notebooks docs lint setup benchmark peers weights mutation clean
 
 train: setup
 	$(BIN)/agd-train --out runs/phantom --overwrite
@@ -21,6 +21,10 @@ lint: setup
 
 test-backends:
 	bash tests/backends/run.sh
+
+# Faults put in one at a time: `make mutation MODULES="evaluation/scores.py"`. All take a night.
+mutation: setup
+	$(BIN)/python tests/mutation.py $(MODULES)
 
 notebooks: setup
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=900 notebooks
