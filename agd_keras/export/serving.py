@@ -17,8 +17,8 @@ from agd_keras.inference.temperature import Calibration
 from agd_keras.text import clean
 
 EXPECTED = "expected http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME"
-_REST = re.compile(r"https?://[^/]+/v1/models/[^/:]+(/versions/\d+|/labels/[^/:]+)?/?")
-_GRPC = re.compile(r"grpc://(?P<host>[^/]+)/(?P<name>[^/:]+)(/(?P<version>\d+))?/?")
+_REST = re.compile(r"https?://[^/?#\s]+/v1/models/[^/:?#\s]+(/versions/\d+|/labels/[^/:?#\s]+)?/?")
+_GRPC = re.compile(r"grpc://(?P<host>[^/?#\s]+)/(?P<name>[^/:?#\s]+)(/(?P<version>\d{1,18}))?/?")
 MAX_SIDE = 1024  # of a network's input, as in the config
 _ROUNDED = 1e-4  # what digits left out can add to a probability
 # By signature: the names of its input and of the output with the probability of tumour.
