@@ -12,7 +12,7 @@ from typing import Any
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.compare import compare, comparison_tables
-from agd_keras.evaluation.gather import gather, read_json
+from agd_keras.runs.aggregate import gather, read_json
 
 
 def read_figures(folder: Path) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from scipy import ndimage, stats
 
 from agd_keras.config import load_config
 from agd_keras.data.datasets import find_data
-from agd_keras.data.folds import load_folds, select
-from agd_keras.data.formats import FLAIR
 from agd_keras.data.preprocess import normalize_patient
+from agd_keras.data.splits import load_folds, select
 from agd_keras.evaluation import scores
-from agd_keras.evaluation.calibration import near_boundary
 from agd_keras.evaluation.evaluate import by_patient, read_patient
+from agd_keras.evaluation.reliability import near_boundary
 from agd_keras.inference.predictor import load_predictor
+from agd_keras.io.image_files import FLAIR
 from agd_keras.training.quiet import load_keras
 
 KINDS = ("outline", "missed", "invented", "region")

@@ -30,9 +30,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agd_keras.data.formats import read_image
 from agd_keras.data.preprocess import prepare_patient, resize_probability
-from agd_keras.evaluation.calibration import scale_temperature
+from agd_keras.evaluation.reliability import scale_temperature
+from agd_keras.io.image_files import read_image
 from agd_keras.training.quiet import load_keras
 
 PATIENT = 34  # slices of a patient of LGG
@@ -192,7 +192,7 @@ def main() -> None:
 
 def print_tables(found: dict[str, list[dict]], machine: dict[str, float]) -> None:
     """Prints one table for each batch size, and the patient's."""
-    from agd_keras.training.environment import describe_environment
+    from agd_keras.runs.environment import describe_environment
 
     where = describe_environment("float32")
     macs, peak = machine["macs"], machine["peak"]

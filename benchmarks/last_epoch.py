@@ -14,7 +14,7 @@ from typing import Any
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
-from agd_keras.data.folds import load_folds, select
+from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
 from agd_keras.training.quiet import load_keras
 
@@ -24,8 +24,8 @@ def score_fold(run: Path, index: int) -> dict[str, dict[str, Any]]:
     from agd_keras.data.dataset import make_dataset
     from agd_keras.evaluation.evaluate import evaluate
     from agd_keras.inference.predictor import Predictor, load_model
-    from agd_keras.training.fit_fold import CALIBRATION
-    from agd_keras.training.network import build_model, compile_model
+    from agd_keras.training.build import build_model, compile_model
+    from agd_keras.training.fit import CALIBRATION
 
     config = make_config(load_config(run / "config.yaml"))
     options, folder = config.training, run / f"fold-{index}"
@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument("--fold", type=int, nargs="+", default=[0], help="default: 0")
     options = parser.parse_args()
     load_keras()
-    from agd_keras.evaluation.subjects import summarize
+    from agd_keras.evaluation.patients import summarize
 
     subjects: dict[str, dict[str, Any]] = {"picked": {}, "last": {}}
     print("| fold | epoch | test patients | mean Dice | median | pooled IoU |")

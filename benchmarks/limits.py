@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from agd_keras.data.datasets import find_data
-from agd_keras.data.formats import FLAIR
 from agd_keras.data.preprocess import normalize_patient, resize_mask, resize_probability
 from agd_keras.evaluation import scores
 from agd_keras.evaluation.evaluate import by_patient, read_patient
+from agd_keras.io.image_files import FLAIR
 
 SIZES = (64, 96, 128, 160, 192)
 

@@ -20,8 +20,8 @@ import nibabel
 import numpy as np
 import psutil
 
-from agd_keras.data.formats import read_image
 from agd_keras.data.phantom import make_phantom
+from agd_keras.io.image_files import read_image
 from agd_keras.training.quiet import load_keras
 
 SLICES, DIFFERENT = 20, 5  # of a patient; patients that are not links to the same pixels

@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.evaluation.colors import SERIES
 from agd_keras.files import write_text
+from agd_keras.viz.colors import SERIES
 
 PEERS = {
     "agd_small": "agd_small",
@@ -150,11 +150,11 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     from agd_keras.config import make_config, merge
     from agd_keras.data.cache import build_cache
     from agd_keras.data.datasets import find_data
-    from agd_keras.data.folds import select
-    from agd_keras.training.environment import describe_environment
-    from agd_keras.training.fit_fold import score_cached
-    from agd_keras.training.run_folder import deal_folds
-    from agd_keras.training.strategy import resolve_precision, set_seed
+    from agd_keras.data.splits import select
+    from agd_keras.runs.environment import describe_environment
+    from agd_keras.runs.run_folder import deal_folds
+    from agd_keras.training.devices import resolve_precision, set_seed
+    from agd_keras.training.fit import score_cached
 
     sizes = {"path": options.data, "image_size": options.size, "folds": options.folds}
     values = {"data": sizes, "training": {"seed": options.seed}}

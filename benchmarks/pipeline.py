@@ -29,11 +29,11 @@ from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.datasets import find_data
 from agd_keras.data.recipes import RECIPES
-from agd_keras.data.slices import Slice
+from agd_keras.io.slices import Slice
 from agd_keras.presets import preset_values
-from agd_keras.training.environment import describe_environment
-from agd_keras.training.network import build_model, compile_model
-from agd_keras.training.strategy import resolve_precision
+from agd_keras.runs.environment import describe_environment
+from agd_keras.training.build import build_model, compile_model
+from agd_keras.training.devices import resolve_precision
 
 
 def keras_chain(dataset: tf.data.Dataset, size: int) -> tf.data.Dataset:

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from agd_keras.config import load_config
 from agd_keras.data.datasets import find_data
-from agd_keras.data.folds import load_folds, select
+from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
 from agd_keras.evaluation.evaluate import by_patient, read_patient

@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
-from agd_keras.data.folds import load_folds
+from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
-from agd_keras.evaluation.gather import RECORD, read_json
-from agd_keras.evaluation.report import write_model_card
 from agd_keras.files import new_folder, write_text
-from agd_keras.inference.temperature import read_calibration, write_calibration
+from agd_keras.inference.calibration import read_calibration, write_calibration
+from agd_keras.runs.aggregate import RECORD, read_json
+from agd_keras.runs.report import write_model_card
 from agd_keras.weights import CHECKSUM, FOLDER, MODEL
 
 LIMIT = 8_000_000  # bytes of a network that ships

@@ -15,15 +15,15 @@ from typing import Any
 
 from agd_keras.config import load_config
 from agd_keras.data.datasets import find_data
-from agd_keras.data.folds import load_folds, select
+from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
-from agd_keras.evaluation.calibration import (
+from agd_keras.evaluation.evaluate import by_patient, read_patient
+from agd_keras.evaluation.reliability import (
     add_calibration,
     calibration_sums,
     ece,
     scale_temperature,
 )
-from agd_keras.evaluation.evaluate import by_patient, read_patient
 from agd_keras.training.quiet import load_keras
 
 CHOICES = ("the fold's own", "mean of all folds", "none")
@@ -32,8 +32,8 @@ Fold = dict[str, tuple[float, list[dict[str, Any]]]]
 
 def measure(run: Path) -> list[Fold]:
     """Temperature and the patients' calibration sums by it, for each fold and choice."""
+    from agd_keras.inference.calibration import read_calibration
     from agd_keras.inference.predictor import Predictor, load_model
-    from agd_keras.inference.temperature import read_calibration
 
     data = load_config(run / "config.yaml")["data"]
     slices = find_data(data["path"])

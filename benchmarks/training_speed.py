@@ -108,7 +108,7 @@ def serve(settings: dict[str, Any], preset: str, batch: int) -> None:
     from peers_keras import count_macs
 
     from agd_keras.config import make_config
-    from agd_keras.training.network import build_model, compile_model, make_variables
+    from agd_keras.training.build import build_model, compile_model, make_variables
 
     precision = settings["precision"]
     half = settings.get("graph_bfloat16", False)
@@ -286,8 +286,8 @@ def main() -> None:
         serve(options.serve, options.preset, options.batch)
         return
     from agd_keras.config import make_config
-    from agd_keras.training.environment import describe_environment
-    from agd_keras.training.strategy import resolve_precision
+    from agd_keras.runs.environment import describe_environment
+    from agd_keras.training.devices import resolve_precision
 
     options.batch = options.batch or make_config({"preset": options.preset}).training.batch_size
     where = describe_environment(resolve_precision("auto"))

@@ -25,9 +25,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     load_keras()
-    from agd_keras.training.environment import describe_environment
-    from agd_keras.training.network import build_model, compile_model
-    from agd_keras.training.strategy import resolve_precision
+    from agd_keras.runs.environment import describe_environment
+    from agd_keras.training.build import build_model, compile_model
+    from agd_keras.training.devices import resolve_precision
 
     precision = resolve_precision("auto")
     where = describe_environment(precision)

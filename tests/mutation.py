@@ -24,7 +24,7 @@ TESTS = {
     "training/network.py": "tests/training/test_options.py tests/training/test_fused.py",
     "training/fit_fold.py": "tests/training/test_options.py tests/training/test_train.py",
     "training/callbacks.py": "tests/training/test_options.py tests/training/test_train.py",
-    "evaluation/subjects.py": "tests/evaluation/test_evaluate.py tests/evaluation/test_gather.py",
+    "evaluation/subjects.py": "tests/evaluation/test_evaluate.py tests/runs/test_aggregate.py",
 }
 # Of each operator three others are enough; `|` is mostly part of an annotation.
 LEFT_OUT = (

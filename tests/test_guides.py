@@ -7,8 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from agd_keras.data.slices import check_slices, find_slices
 from agd_keras.evaluation.evaluate import read_patient
+from agd_keras.io.slices import check_slices, find_slices
 
 GUIDES = sorted((Path(__file__).resolve().parents[1] / "docs").glob("*.md"))
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from agd_keras.cli import evaluate, predict
 from agd_keras.config import make_config, save_config
-from agd_keras.evaluation.origin import find_origin
-from agd_keras.evaluation.report import write_metrics, write_model_card
 from agd_keras.models import agd_autoencoder
+from agd_keras.runs.provenance import find_origin
+from agd_keras.runs.report import write_metrics, write_model_card
 
 NAMES = [
     *(r"$\bad$", "[b]", "<b>x", "=1+1", "-2", "@x", "a|b", "new\nline", "\x1b[31mred", "`x`"),

@@ -7,7 +7,7 @@ import pytest
 from agd_keras.config import make_config
 from agd_keras.inference.predictor import load_model
 from agd_keras.optimizers import AdamW
-from agd_keras.training.network import build_model, compile_model
+from agd_keras.training.build import build_model, compile_model
 
 CONFIG = make_config({"model": {"filters": [4, 8], "skips": [1, 2], "attention_at": [2]}})
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from agd_keras.errors import InputError
-from agd_keras.evaluation.report import render
 from agd_keras.files import write_csv
+from agd_keras.runs.report import render
 from agd_keras.text import MESSAGE, clean, in_cell, in_picture, markdown, markdown_code, printable
 
 HOSTILE = [
@@ -133,7 +133,7 @@ def test_templates_know_no_other_way():
 def test_a_table_on_screen_is_text(text, capsys):
     from agd_keras.cli.common import print_table
     from agd_keras.evaluation.compare import TextTable, to_rich
-    from agd_keras.training.ranking import Ranking, ranking_table
+    from agd_keras.runs.search.ranking import Ranking, ranking_table
 
     print_table(to_rich(TextTable(text, [text, "b"], [[text, text]])))
     row = {"a": text, "epochs": 1, "state": "failed"}

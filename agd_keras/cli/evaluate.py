@@ -24,8 +24,8 @@ def main(argv: list[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> None:
     load_keras()
     options.import_model_fn(arguments)
-    from agd_keras.evaluation.report import summary_table
-    from agd_keras.inference.assess import evaluate_model
+    from agd_keras.runs.evaluate_model import evaluate_model
+    from agd_keras.runs.report import summary_table
 
     metrics = evaluate_model(
         arguments.model,

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from agd_keras.config import RunConfig, load_config, make_config, merge, parse_setting
 from agd_keras.errors import InputError
 from agd_keras.presets import PRESETS
-from agd_keras.training.executor import EXECUTORS
+from agd_keras.runs.executor import EXECUTORS
 from agd_keras.weights import shipped
 
 # Those of `agd_keras.inference.uncertainty`, whose import would load Keras.

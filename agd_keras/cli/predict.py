@@ -93,16 +93,16 @@ def _contrasts(arguments: argparse.Namespace) -> dict[str, str]:
 def _predict(arguments: argparse.Namespace) -> None:
     channels: tuple[str, ...] = ()
     if arguments.channels:
-        from agd_keras.data.layouts.dataset_json import parse_channels
+        from agd_keras.io.layouts.dataset_json import parse_channels
 
         channels = parse_channels(arguments.channels.split(","))
         if "FLAIR" not in channels:
             raise InputError(f"--channels {arguments.channels}: expected flair among them")
     load_keras()
     options.import_model_fn(arguments)
-    from agd_keras.export.serving import ServingClient
     from agd_keras.inference.predict_files import TABLE, predict_files
     from agd_keras.inference.predictor import Predictor, load_predictor
+    from agd_keras.inference.serving import ServingClient
 
     predictor: ServingClient | Predictor
     if arguments.server:

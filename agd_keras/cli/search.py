@@ -79,8 +79,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> None:
-    from agd_keras.training.rounds import PAPER_NOTES, load_rounds, paper_rounds
-    from agd_keras.training.space import load_space
+    from agd_keras.runs.search.rounds import PAPER_NOTES, load_rounds, paper_rounds
+    from agd_keras.runs.search.space import load_space
 
     paper = arguments.rounds == PAPER
     below = {"training": {"monitor": "bce"}} if paper else None
@@ -97,8 +97,8 @@ def _search(arguments: argparse.Namespace) -> None:
     space = load_space(arguments.space) if arguments.space else None
 
     load_keras()
-    from agd_keras.training.ranking import ranking_table
-    from agd_keras.training.search import search
+    from agd_keras.runs.search.ranking import ranking_table
+    from agd_keras.runs.search.search import search
 
     try:
         ranking = search(

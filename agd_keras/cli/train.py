@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from agd_keras.cli import common, options
+from agd_keras.runs.study import STUDIES
 from agd_keras.training.quiet import load_keras
-from agd_keras.training.study import STUDIES
 
 FLAGS = {
     "--data": "data.path",
@@ -77,9 +77,9 @@ def _train(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out or Path("runs") / name)
 
     load_keras()
-    from agd_keras.evaluation.report import summary_table
-    from agd_keras.training.study import run_study, study_tables
-    from agd_keras.training.train import train
+    from agd_keras.runs.report import summary_table
+    from agd_keras.runs.study import run_study, study_tables
+    from agd_keras.runs.train import train
 
     choices: dict[str, Any] = {
         "resume": arguments.resume,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from agd_keras.data.formats import FLAIR
 from agd_keras.data.preprocess import CLIP
 from agd_keras.data.recipes import Recipe
+from agd_keras.io.image_files import FLAIR
 
 
 def augment(

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from agd_keras.data.formats import read_image, read_mask
 from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
 from agd_keras.data.root import cache_root
-from agd_keras.data.slices import (
+from agd_keras.errors import InputError
+from agd_keras.io.image_files import read_image, read_mask
+from agd_keras.io.slices import (
     Slice,
     check_slices,
     digest_slices,
     fingerprint_of,
     problems_error,
 )
-from agd_keras.errors import InputError
 
 CACHE_VERSION = 1
 CHANNELS = 3
@@ -104,7 +104,7 @@ def build_cache(
 
     >>> import tempfile
     >>> from agd_keras.data.phantom import make_phantom
-    >>> from agd_keras.data.slices import find_slices
+    >>> from agd_keras.io.slices import find_slices
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     root = make_phantom(f"{folder}/data", patients=1, slices=2, size=32)
     ...     slices = find_slices(root)

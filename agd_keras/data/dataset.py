@@ -10,8 +10,8 @@ import tensorflow as tf
 from agd_keras.data.augment import augment as augment_batch
 from agd_keras.data.cache import CHANNELS, Cache
 from agd_keras.data.recipes import get_recipe
-from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
+from agd_keras.io.slices import Slice
 
 # Random numbers of the two purposes come from seeds (seed + constant, position): apart for any
 # two seeds that a user would choose.
@@ -66,7 +66,8 @@ def make_dataset(
     Example:
 
     >>> import tempfile
-    >>> from agd_keras.data import cache, phantom, slices
+    >>> from agd_keras.data import cache, phantom
+    >>> from agd_keras.io import slices
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     found = slices.find_slices(phantom.make_phantom(f"{folder}/d", 1, 4, size=32))
     ...     cached = cache.build_cache(found, 16, root=f"{folder}/c")

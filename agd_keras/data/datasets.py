@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agd_keras.data.phantom import ensure_phantom
-from agd_keras.data.slices import Slice, find_slices
+from agd_keras.io.slices import Slice, find_slices
 
 
 def find_data(data: str | Path) -> list[Slice]:

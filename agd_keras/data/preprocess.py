@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from agd_keras.data.background import settle_background
+from agd_keras.io.background import settle_background
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

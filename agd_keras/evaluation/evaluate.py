@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.data.formats import read_image, read_mask
-from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
-from agd_keras.evaluation.subjects import score_patient, summarize
+from agd_keras.evaluation.patients import score_patient, summarize
+from agd_keras.io.image_files import read_image, read_mask
+from agd_keras.io.slices import Slice
 
 PROTOCOL = ("split", "folds", "augmentation", "seed", "model", "data_fingerprint")
 
@@ -118,7 +118,7 @@ def evaluate(
 
     >>> import tempfile
     >>> from agd_keras.data.phantom import make_phantom
-    >>> from agd_keras.data.slices import find_slices
+    >>> from agd_keras.io.slices import find_slices
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     slices = find_slices(make_phantom(f"{folder}/phantom", patients=2, slices=8, size=64))
     ...     metrics = evaluate(lambda images: np.zeros(images.shape[:3]), slices)

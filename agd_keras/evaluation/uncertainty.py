@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import special, stats
 
-from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
-from agd_keras.evaluation import calibration, scores
-from agd_keras.evaluation.calibration import near_tumor
+from agd_keras.evaluation import reliability, scores
 from agd_keras.evaluation.evaluate import by_patient, check_probability, read_patient
+from agd_keras.evaluation.reliability import near_tumor
+from agd_keras.io.slices import Slice
 
 LEVELS = 41  # thresholds of the QU-BraTS curves, as its evaluation program has them
 
@@ -237,15 +237,15 @@ def evaluate_uncertainty(
         regions = {
             "image": np.ones_like(truth),
             "near_tumor": near_tumor(truth, prediction),
-            "boundary": calibration.near_boundary(truth, prediction),
+            "boundary": reliability.near_boundary(truth, prediction),
         }
         for name, region in regions.items():
-            sums[name].append(calibration.calibration_sums(truth, probability, prediction, region))
+            sums[name].append(reliability.calibration_sums(truth, probability, prediction, region))
         if on_patient:
             on_patient(patient)
     if not subjects:
         raise InputError("evaluation: expected at least one patient, got none")
-    total = {name: calibration.add_calibration(stacks) for name, stacks in sums.items()}
+    total = {name: reliability.add_calibration(stacks) for name, stacks in sums.items()}
     return {
         "threshold": threshold,
         "subjects": subjects,
@@ -257,7 +257,7 @@ def evaluate_uncertainty(
             "score": float(np.mean([filtering_score(one) for one in curves])),
         },
         "calibration": {
-            name: {"brier": calibration.brier(one), "ece": calibration.ece(one)}
+            name: {"brier": reliability.brier(one), "ece": reliability.ece(one)}
             for name, one in total.items()
         },
     }

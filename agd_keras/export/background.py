@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from agd_keras.data.background import AWAY, BORDER, DARKER, SHARE
+from agd_keras.io.background import AWAY, BORDER, DARKER, SHARE
 
 # `data.background.LIMIT` in steps: a file of float16 weights has zero in place of its inverse.
 STEP = 2.0**-20

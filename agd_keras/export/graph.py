@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from agd_keras.data.preprocess import CLIP
-from agd_keras.evaluation.calibration import SURE
+from agd_keras.evaluation.reliability import SURE
 from agd_keras.export.background import settle_background
 from agd_keras.export.network import Network
 

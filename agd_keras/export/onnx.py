@@ -8,8 +8,8 @@ import keras
 from agd_keras.export.card import network_usage
 from agd_keras.export.parity import PARITY, measure_parity
 from agd_keras.export.release import CARD, check_out, describe, load_source, staging
-from agd_keras.inference.artefacts import load_artefact
-from agd_keras.inference.temperature import MEMBER, write_calibration
+from agd_keras.inference.calibration import MEMBER, write_calibration
+from agd_keras.inference.exported import load_artefact
 
 FILE = "model.onnx"
 

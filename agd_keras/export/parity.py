@@ -15,10 +15,10 @@ import numpy as np
 from agd_keras.data.preprocess import resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
-from agd_keras.evaluation.calibration import scale_temperature
+from agd_keras.evaluation.reliability import scale_temperature
 from agd_keras.export.samples import Samples, read_prepared
 from agd_keras.inference.answers import ask, check_answer
-from agd_keras.inference.artefacts import find_version
+from agd_keras.inference.exported import find_version
 from agd_keras.wording import counted
 
 PARITY = "parity.json"

@@ -11,16 +11,16 @@ from typing import Any
 import keras
 
 from agd_keras.errors import InputError
-from agd_keras.evaluation.origin import find_origin
 from agd_keras.export.card import model_card
 from agd_keras.export.network import ensemble_model
 from agd_keras.export.parity import PARITY, refuse_drop
 from agd_keras.export.samples import Samples, choose_samples
 from agd_keras.files import content, naming, work_folder, write_text
-from agd_keras.inference.artefacts import is_artefact
+from agd_keras.inference.calibration import Calibration
+from agd_keras.inference.exported import is_artefact
 from agd_keras.inference.predictor import load_predictor
-from agd_keras.inference.temperature import Calibration
 from agd_keras.locks import locked
+from agd_keras.runs.provenance import find_origin
 from agd_keras.weights import find_model
 
 CARD = "MODEL_CARD.md"

@@ -10,10 +10,10 @@ import numpy as np
 
 from agd_keras.config import load_config
 from agd_keras.data.datasets import find_data
-from agd_keras.data.folds import load_folds, select
 from agd_keras.data.preprocess import prepare_patient
-from agd_keras.data.slices import Slice
+from agd_keras.data.splits import load_folds, select
 from agd_keras.evaluation.evaluate import by_patient, read_patient
+from agd_keras.io.slices import Slice
 from agd_keras.weights import find_model
 
 logger = logging.getLogger(__name__)

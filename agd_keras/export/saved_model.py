@@ -19,8 +19,8 @@ from agd_keras.export.network import freeze
 from agd_keras.export.parity import measure_parity
 from agd_keras.export.release import check_out, describe, load_source, staging
 from agd_keras.files import without_patterns, write_text
-from agd_keras.inference.artefacts import CALIBRATION, SIGNATURE, load_artefact
-from agd_keras.inference.temperature import write_calibration
+from agd_keras.inference.calibration import write_calibration
+from agd_keras.inference.exported import CALIBRATION, SIGNATURE, load_artefact
 
 Function = Callable[..., dict[str, tf.Tensor]]
 USAGE = """

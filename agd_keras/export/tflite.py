@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
 from agd_keras.export.card import network_usage
 from agd_keras.export.parity import PARITY, measure_parity
@@ -19,8 +18,9 @@ from agd_keras.export.release import CARD, check_out, describe, load_source, sta
 from agd_keras.export.samples import read_prepared
 from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.files import write_bytes
-from agd_keras.inference.artefacts import SIGNATURE, load_artefact
-from agd_keras.inference.temperature import MEMBER, write_calibration
+from agd_keras.inference.calibration import MEMBER, write_calibration
+from agd_keras.inference.exported import SIGNATURE, load_artefact
+from agd_keras.io.slices import Slice
 
 Quantize = Literal["float32", "float16", "int8"]
 FILE = "model.tflite"

@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image, ImageColor
 from scipy import ndimage
 
-from agd_keras.data.case import CHANNELS
 from agd_keras.errors import InputError
-from agd_keras.evaluation import pictures
 from agd_keras.files import unique_number
 from agd_keras.inference.uncertainty import UncertaintyMaps
+from agd_keras.io.case import CHANNELS
+from agd_keras.viz import overlays
 
 MAPS = ("probability", "entropy", "mutual_information")
-PREDICTION = ImageColor.getrgb(pictures.PREDICTION)
+PREDICTION = ImageColor.getrgb(overlays.PREDICTION)
 LONGEST_NAME = 255  # bytes, of nearly every file system
 _PANELS, _SIDE = 9, 256
 
@@ -169,4 +169,4 @@ def write_maps(maps: UncertaintyMaps, images: np.ndarray, arrays: Path, picture:
     shown = {"probability": values["probability"][place]}
     for name in MAPS[1:]:
         shown[f"{name.replace('_', ' ')} (bits)"] = values[name][place] / np.log(2)
-    pictures.maps(images[place], shown, label="probability, or bits").savefig(picture, dpi=150)
+    overlays.maps(images[place], shown, label="probability, or bits").savefig(picture, dpi=150)

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.data.case import Case
-from agd_keras.data.orientation import square_view
-from agd_keras.data.volumes import Source, find_cases, read_case
 from agd_keras.errors import InputError
 from agd_keras.files import FULL, write_csv
 from agd_keras.inference.outputs import (
@@ -26,6 +23,9 @@ from agd_keras.inference.uncertainty import (
     UncertaintyMaps,
     UncertaintyPredictor,
 )
+from agd_keras.io.case import Case
+from agd_keras.io.discovery import Source, find_cases, read_case
+from agd_keras.io.geometry import square_view
 from agd_keras.locks import locked
 from agd_keras.text import clean
 

@@ -11,14 +11,14 @@ import keras
 import numpy as np
 
 from agd_keras import layers, losses, metrics  # noqa: F401 (registers what model files refer to)
-from agd_keras.data.folds import load_folds
 from agd_keras.data.preprocess import prepare_patient, resize_probability
+from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
-from agd_keras.evaluation.calibration import scale_temperature
+from agd_keras.evaluation.reliability import scale_temperature
 from agd_keras.inference.answers import ask
-from agd_keras.inference.artefacts import Artefact, is_artefact, load_artefact
+from agd_keras.inference.calibration import Calibration, read_calibration
+from agd_keras.inference.exported import Artefact, is_artefact, load_artefact
 from agd_keras.inference.model_file import check_model_file
-from agd_keras.inference.temperature import Calibration, read_calibration
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
 from agd_keras.text import clean

@@ -13,7 +13,7 @@ import psutil
 
 from agd_keras.errors import InputError
 from agd_keras.files import naming
-from agd_keras.training.strategy import Devices
+from agd_keras.training.devices import Devices
 
 logger = logging.getLogger(__name__)
 

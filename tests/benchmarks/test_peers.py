@@ -61,10 +61,10 @@ def test_keras_peer_trains_by_the_clock(small_phantom, monkeypatch):
 
     from agd_keras.config import make_config
     from agd_keras.data.cache import build_cache
-    from agd_keras.data.slices import find_slices
-    from agd_keras.training import fit_fold
+    from agd_keras.io.slices import find_slices
+    from agd_keras.training import fit
 
-    monkeypatch.setattr(fit_fold, "CALIBRATION", 1)
+    monkeypatch.setattr(fit, "CALIBRATION", 1)
     monkeypatch.setattr(peers_keras, "CALIBRATION", 1)
     config = make_config(
         {

@@ -9,7 +9,7 @@ import pytest
 
 import agd_keras
 from agd_keras.inference.uncertainty import METHODS
-from agd_keras.training.executor import EXECUTORS
+from agd_keras.runs.executor import EXECUTORS
 
 COMMANDS = ("train", "evaluate", "predict", "export", "search")
 REQUIRED = {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agd_keras.data.volumes import find_cases, read_case
 from agd_keras.errors import InputError
+from agd_keras.io.discovery import find_cases, read_case
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from PIL import Image
 from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
 from agd_keras.data.root import cache_root
-from agd_keras.data.slices import (
+from agd_keras.errors import InputError
+from agd_keras.io.slices import (
     changed_files,
     data_fingerprint,
     digest_slices,
     find_slices,
 )
-from agd_keras.errors import InputError
 
 SIZE = 48
 

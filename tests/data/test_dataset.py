@@ -9,8 +9,8 @@ import tensorflow as tf
 from agd_keras.data.cache import build_cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.phantom import make_phantom
-from agd_keras.data.slices import find_slices
 from agd_keras.errors import InputError
+from agd_keras.io.slices import find_slices
 
 SIZE = 16
 
@@ -155,7 +155,7 @@ MIRRORED = """
     import keras
     from agd_keras.data.cache import build_cache
     from agd_keras.data.dataset import make_dataset
-    from agd_keras.data.slices import find_slices
+    from agd_keras.io.slices import find_slices
     slices = find_slices(sys.argv[1])
     cache = build_cache(slices, 16, sys.argv[2])
     dataset = make_dataset(cache, slices, 4, "strong", training=True)

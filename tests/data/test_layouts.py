@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from agd_keras.data.layouts import bids
-from agd_keras.data.layouts.names import read_name
-from agd_keras.data.volumes import find_cases, read_case
 from agd_keras.errors import InputError
+from agd_keras.io.discovery import find_cases, read_case
+from agd_keras.io.layouts import bids
+from agd_keras.io.layouts.names import read_name
 
 
 def _make(root: Path, names: str) -> Path:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from agd_keras.data.anatomy import make_patient
-from agd_keras.data.formats import read_image, read_mask
 from agd_keras.data.phantom import ensure_phantom, make_phantom
 from agd_keras.data.preprocess import normalize_patient
-from agd_keras.data.slices import check_slices, find_slices, read_table
 from agd_keras.errors import InputError
+from agd_keras.io.image_files import read_image, read_mask
+from agd_keras.io.slices import check_slices, find_slices, read_table
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from agd_keras.data.background import settle_background
 from agd_keras.data.preprocess import (
     normalize_patient,
     prepare_patient,
@@ -16,6 +15,7 @@ from agd_keras.data.preprocess import (
     resize_mask,
     resize_probability,
 )
+from agd_keras.io.background import settle_background
 
 STACKS = arrays(
     np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.just(3))

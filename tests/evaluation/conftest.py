@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agd_keras.data.slices import find_slices
 from agd_keras.evaluation.evaluate import evaluate, read_patient
+from agd_keras.io.slices import find_slices
 
 
 def disk(radius, size=32, center=None):

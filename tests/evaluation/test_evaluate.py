@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sk
 
-from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate, read_patient
-from agd_keras.evaluation.subjects import summarize
+from agd_keras.evaluation.patients import summarize
 from agd_keras.evaluation.surface import hd95, nsd
+from agd_keras.io.slices import Slice
 
 KEYS = {
     "pooled": {"accuracy", "precision", "recall", "f1", "iou", "specificity", "bce"},

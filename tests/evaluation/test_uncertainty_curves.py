@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc
 
 from agd_keras.errors import InputError
-from agd_keras.evaluation import figures
 from agd_keras.evaluation.uncertainty import (
     entropy,
     evaluate_uncertainty,
@@ -17,6 +16,7 @@ from agd_keras.evaluation.uncertainty import (
     patient_uncertainty,
     risk_coverage,
 )
+from agd_keras.viz import charts
 
 
 def test_entropy_in_closed_form():
@@ -144,10 +144,10 @@ def test_evaluation_over_patients(dataset, shifted, patients, metrics):
 
 def test_figures(dataset, shifted):
     found = evaluate_uncertainty(lambda images: Maps(shifted(images)), dataset)
-    (axes,) = figures.filtering_curves(found).axes
+    (axes,) = charts.filtering_curves(found).axes
     drawn = [line.get_ydata().tolist() for line in axes.lines]
     assert drawn == [found["qu_brats"][name] for name in ("dice", "filtered_tp", "filtered_tn")]
-    (axes,) = figures.risk_coverage(found).axes
+    (axes,) = charts.risk_coverage(found).axes
     assert axes.lines[2].get_ydata().tolist() == found["risk_coverage"]["risk"]
     best = axes.lines[1].get_ydata()
     assert np.mean(best) == pytest.approx(found["risk_coverage"]["aurc_best"])

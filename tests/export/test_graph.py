@@ -88,7 +88,7 @@ def test_mask_is_at_or_above_the_threshold(threshold):
 
 @pytest.mark.parametrize("temperature", [0.6, 1.47, 4.0])
 def test_temperature_is_that_of_the_predictor(temperature):
-    from agd_keras.evaluation.calibration import scale_temperature as expected
+    from agd_keras.evaluation.reliability import scale_temperature as expected
     from agd_keras.export.graph import scale_temperature
 
     p = np.random.default_rng(0).random((50, 40)).astype("float32")

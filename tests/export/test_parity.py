@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from agd_keras.data.preprocess import prepare_patient
-from agd_keras.data.slices import find_slices
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import by_patient, read_patient
 from agd_keras.export.parity import measure_parity, refuse_drop
 from agd_keras.export.samples import Samples
+from agd_keras.io.slices import find_slices
 
 
 def network(scale):

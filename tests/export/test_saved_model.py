@@ -15,7 +15,7 @@ from agd_keras.export import saved_model as module
 from agd_keras.export.bundle import WARMUP
 from agd_keras.export.parity import read_parity
 from agd_keras.export.saved_model import export_saved_model, write_saved_model
-from agd_keras.inference.artefacts import load_artefact
+from agd_keras.inference.exported import load_artefact
 from agd_keras.inference.predictor import Predictor, load_predictor
 
 SIZES = [(128, 128), (200, 180), (256, 256), (512, 512)]

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from agd_keras.data.formats import read_image, read_mask
-from agd_keras.data.slices import find_slices
 from agd_keras.errors import InputError
 from agd_keras.export import tflite
 from agd_keras.export.graph import segment
@@ -17,6 +15,8 @@ from agd_keras.export.parity import read_parity
 from agd_keras.export.samples import read_prepared
 from agd_keras.export.tflite import check_operators, convert, export_tflite
 from agd_keras.inference.predictor import Predictor, load_predictor
+from agd_keras.io.image_files import read_image, read_mask
+from agd_keras.io.slices import find_slices
 from agd_keras.models import agd_autoencoder
 
 QUANTIZED = ("float32", "float16", "int8")

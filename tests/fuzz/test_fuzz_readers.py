@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from agd_keras.data.case import MAX_SIDE, MAX_VOXELS
-from agd_keras.data.volumes import Source, read_case
 from agd_keras.errors import InputError
+from agd_keras.io.case import MAX_SIDE, MAX_VOXELS
+from agd_keras.io.discovery import Source, read_case
 
 SECONDS, GIBIBYTES = 30, 2
 KINDS = {"tiff": "picture", "png": "picture", "nifti": "nifti", "dicom": "dicom"}

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from agd_keras.data.case import Case
 from agd_keras.errors import InputError
 from agd_keras.evaluation.uncertainty import patient_uncertainty
 from agd_keras.inference.outputs import draw_overlay, replacing
 from agd_keras.inference.predict_files import COLUMNS, predict_case, predict_files
+from agd_keras.io.case import Case
 
 
 class Bright:

@@ -2,7 +2,7 @@
 
 import logging
 
-from agd_keras.data.folds import Fold, save_folds
+from agd_keras.data.splits import Fold, save_folds
 from agd_keras.inference.predictor import load_predictor
 from agd_keras.models import agd_autoencoder
 

@@ -7,22 +7,22 @@ import keras
 import numpy as np
 import pytest
 
-from agd_keras.data.slices import find_slices
 from agd_keras.errors import InputError
-from agd_keras.evaluation.calibration import fit_temperature, scale_temperature
 from agd_keras.evaluation.evaluate import by_patient, read_patient
-from agd_keras.inference import temperature
-from agd_keras.inference.predictor import Predictor, load_model
-from agd_keras.inference.temperature import (
+from agd_keras.evaluation.reliability import fit_temperature, scale_temperature
+from agd_keras.inference import calibration
+from agd_keras.inference.calibration import (
     Calibration,
     fit_calibration,
     read_calibration,
     write_calibration,
 )
+from agd_keras.inference.predictor import Predictor, load_model
 from agd_keras.inference.uncertainty import (
     UncertaintyPredictor,
     combine,
 )
+from agd_keras.io.slices import find_slices
 from agd_keras.models import agd_autoencoder
 
 LN2 = np.log(2)
@@ -176,7 +176,7 @@ def test_calibration_stays_with_a_keras_file(tmp_path):
         assert read_calibration(path) == fitted
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
-        assert archive.namelist().count(temperature.MEMBER) == 1
+        assert archive.namelist().count(calibration.MEMBER) == 1
     loaded = load_model(path, compiled=False)
     for old, new in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from agd_keras.config import make_config, merge
-from agd_keras.training import fit_fold
+from agd_keras.training import fit
 
 TINY = {
     "data": {"image_size": 32, "portions": 6},
@@ -22,7 +22,7 @@ TINY = {
 def few_batches():
     """Lets averaged weights get their statistics from two batches, as twenty take seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_fold, "CALIBRATION", 2)
+        patch.setattr(fit, "CALIBRATION", 2)
         yield
 
 

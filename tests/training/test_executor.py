@@ -14,12 +14,12 @@ import pytest
 
 from agd_keras.config import make_config, merge, parse_setting, save_config
 from agd_keras.data.cache import build_cache
-from agd_keras.data.folds import make_folds
-from agd_keras.data.slices import find_slices
+from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
-from agd_keras.training.executor import run_tasks
-from agd_keras.training.run_folder import open_run
-from agd_keras.training.train_fold import train_fold
+from agd_keras.io.slices import find_slices
+from agd_keras.runs.executor import run_tasks
+from agd_keras.runs.run_folder import open_run
+from agd_keras.runs.train_fold import train_fold
 
 CONFIG = {
     "data": {"image_size": 32, "folds": 2, "portions": 6},
@@ -128,7 +128,7 @@ def test_fold_of_a_killed_worker_goes_on(ray_of_two_workers, small_phantom, tmp_
     assert "(fold 0 pid=" in log.out + log.err
 
     here = make_run(tmp_path / "here", small_phantom)
-    code = "from agd_keras.training.train_fold import train_fold\n" + "".join(
+    code = "from agd_keras.runs.train_fold import train_fold\n" + "".join(
         f"train_fold({str(here)!r}, {index})\n" for index in range(2)
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | ONE_THREAD)

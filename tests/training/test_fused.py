@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from agd_keras.config import make_config
-from agd_keras.training.network import build_model, compile_model
+from agd_keras.training.build import build_model, compile_model
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 2e-2)])

@@ -18,8 +18,8 @@ from PIL import Image
 
 from agd_keras.cli import common
 from agd_keras.errors import InputError, Interrupted
-from agd_keras.training import fit_fold as fit_fold_module
-from agd_keras.training.train import train
+from agd_keras.runs.train import train
+from agd_keras.training import fit as fit_fold_module
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 OPTIONS = {"training": {"epochs": 3}, "model": {"dropout": 0.3}}

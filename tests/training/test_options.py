@@ -9,14 +9,14 @@ import tensorflow as tf
 
 from agd_keras.config import make_config
 from agd_keras.data.cache import build_cache
-from agd_keras.data.slices import find_slices
+from agd_keras.io.slices import find_slices
 from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.models.registry import Head, Network
-from agd_keras.training import fit_fold as fit_fold_module
+from agd_keras.runs.search.space import open_study
+from agd_keras.training import fit as fit_fold_module
+from agd_keras.training.build import build_model, compile_model, make_variables
 from agd_keras.training.callbacks import ScoreValidation
-from agd_keras.training.fit_fold import fit_fold
-from agd_keras.training.network import build_model, compile_model, make_variables
-from agd_keras.training.space import open_study
+from agd_keras.training.fit import fit_fold
 
 MODEL = {"filters": [2, 4], "skips": [1, 2], "attention_at": [2], "edge_filters": 2}
 

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agd_keras.config import RunConfig, differences, load_config, make_config, merge
-from agd_keras.data.folds import make_folds
 from agd_keras.data.phantom import make_phantom
-from agd_keras.data.slices import find_slices
+from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
-from agd_keras.evaluation.figures import read_history
 from agd_keras.files import write_csv
-from agd_keras.training import train_trial as train_trial_module
-from agd_keras.training.ranking import rank_trials
-from agd_keras.training.rounds import Round, load_rounds, paper_rounds, with_options
-from agd_keras.training.search import search
-from agd_keras.training.space import JOURNAL, distributions, load_space, options_of
+from agd_keras.io.slices import find_slices
+from agd_keras.runs.search import train_trial as train_trial_module
+from agd_keras.runs.search.ranking import rank_trials
+from agd_keras.runs.search.rounds import Round, load_rounds, paper_rounds, with_options
+from agd_keras.runs.search.search import search
+from agd_keras.runs.search.space import JOURNAL, distributions, load_space, options_of
+from agd_keras.viz.charts import read_history
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: the extra `search`")
 

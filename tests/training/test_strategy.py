@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from agd_keras.errors import InputError
-from agd_keras.training import strategy
-from agd_keras.training.fit_fold import fit_fold
+from agd_keras.training import devices
+from agd_keras.training.fit import fit_fold
 
 FIGURES = ("loss", "edge_loss", "mask_loss", "mask_dice", "val_dice", "val_bce")
 # Two logical CPUs stand in for two GPUs.
@@ -34,8 +34,8 @@ sys.exit(main(sys.argv[1:]))
     ],
 )
 def test_strategy_takes(found, name, taken, monkeypatch):
-    monkeypatch.setattr(strategy, "find_devices", lambda: found)
-    assert strategy._pick(name)[1] == taken
+    monkeypatch.setattr(devices, "find_devices", lambda: found)
+    assert devices._pick(name)[1] == taken
 
 
 @pytest.mark.parametrize(
@@ -48,24 +48,24 @@ def test_strategy_takes(found, name, taken, monkeypatch):
     ],
 )
 def test_missing_devices_are_named(name, message, monkeypatch):
-    monkeypatch.setattr(strategy, "find_devices", lambda: ["cpu:0"])
+    monkeypatch.setattr(devices, "find_devices", lambda: ["cpu:0"])
     with pytest.raises(InputError, match=message):
-        strategy.open_devices(name)
+        devices.open_devices(name)
 
 
 def test_automatic_precision():
-    assert strategy.resolve_precision("auto", "gpu") == "mixed_float16"
-    assert strategy.resolve_precision("auto", "tpu") == "mixed_bfloat16"
-    bf16 = {"avx512_bf16", "amx_bf16"} & set(strategy.cpu_info("flags").split())
-    assert strategy.resolve_precision("auto", "cpu") == ("mixed_bfloat16" if bf16 else "float32")
-    assert strategy.resolve_precision("mixed_float16", "cpu") == "mixed_float16"
+    assert devices.resolve_precision("auto", "gpu") == "mixed_float16"
+    assert devices.resolve_precision("auto", "tpu") == "mixed_bfloat16"
+    bf16 = {"avx512_bf16", "amx_bf16"} & set(devices.cpu_info("flags").split())
+    assert devices.resolve_precision("auto", "cpu") == ("mixed_bfloat16" if bf16 else "float32")
+    assert devices.resolve_precision("mixed_float16", "cpu") == "mixed_float16"
 
 
 @pytest.mark.parametrize("option", ["study", "executor", "search"])
 def test_several_hosts_train_one_run_only(option, tiny, tmp_path):
-    from agd_keras.training.search import search
-    from agd_keras.training.study import run_study
-    from agd_keras.training.train import train
+    from agd_keras.runs.search.search import search
+    from agd_keras.runs.study import run_study
+    from agd_keras.runs.train import train
 
     config = tiny(training={"strategy": "multiworker"})
     start = {
@@ -78,9 +78,9 @@ def test_several_hosts_train_one_run_only(option, tiny, tmp_path):
 
 
 def test_batch_that_devices_cannot_share(tiny, tmp_path, monkeypatch):
-    import agd_keras.training.fit_fold as module
+    import agd_keras.training.fit as module
 
-    monkeypatch.setattr(module, "open_devices", lambda _: strategy.Devices(replicas=3))
+    monkeypatch.setattr(module, "open_devices", lambda _: devices.Devices(replicas=3))
     with pytest.raises(InputError, match=r"training.batch_size 4: expected a multiple of the 3"):
         fit_fold(tiny(), None, [None] * 8, [], tmp_path)
 
@@ -154,7 +154,7 @@ def test_two_processes_train_as_one(tiny_command, read_history, tmp_path):
 def test_every_precision_trains_to_the_same_dice(read_history, tmp_path):
     from agd_keras.config import make_config
     from agd_keras.data.phantom import make_phantom
-    from agd_keras.training.train import train
+    from agd_keras.runs.train import train
 
     data = make_phantom(tmp_path / "phantom", patients=60, slices=8, size=32)
     dice = {}

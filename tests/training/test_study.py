@@ -14,16 +14,16 @@ from PIL import Image
 
 from agd_keras.config import differences, load_config, make_config, merge, parse_setting
 from agd_keras.data.cache import build_cache
-from agd_keras.data.folds import load_folds, make_folds, select
-from agd_keras.data.slices import find_slices
+from agd_keras.data.splits import load_folds, make_folds, select
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
-from agd_keras.evaluation.gather import gather, is_done, write_record
-from agd_keras.evaluation.report import write_metrics
-from agd_keras.training import train as train_module
-from agd_keras.training.run_folder import record_environment
-from agd_keras.training.study import STUDIES, make_variants, run_study, study_tables
-from agd_keras.training.train import train
+from agd_keras.io.slices import find_slices
+from agd_keras.runs import train as train_module
+from agd_keras.runs.aggregate import gather, is_done, write_record
+from agd_keras.runs.report import write_metrics
+from agd_keras.runs.run_folder import record_environment
+from agd_keras.runs.study import STUDIES, make_variants, run_study, study_tables
+from agd_keras.runs.train import train
 
 TINY = {
     "data": {"image_size": 32, "folds": 3, "portions": 6},

@@ -13,13 +13,13 @@ from agd_keras.cli import evaluate as evaluate_command
 from agd_keras.cli import train as train_command
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
-from agd_keras.data.folds import load_folds, select
-from agd_keras.data.slices import find_slices
+from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.inference.predictor import Predictor, load_predictor
-from agd_keras.training import fit_fold as fit_fold_module
-from agd_keras.training.train import resolve, train
+from agd_keras.io.slices import find_slices
+from agd_keras.runs.train import resolve, train
+from agd_keras.training import fit as fit_fold_module
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

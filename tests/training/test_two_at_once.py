@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from agd_keras.data.slices import digest_slices, find_slices
 from agd_keras.errors import InputError
 from agd_keras.export.release import staging
 from agd_keras.files import content
+from agd_keras.io.slices import digest_slices, find_slices
 from agd_keras.locks import locked
-from agd_keras.training import run_folder
-from agd_keras.training.search import search
-from agd_keras.training.search_folder import open_search
-from agd_keras.training.study import run_study
-from agd_keras.training.train import train
+from agd_keras.runs import run_folder
+from agd_keras.runs.search.search import search
+from agd_keras.runs.search.search_folder import open_search
+from agd_keras.runs.study import run_study
+from agd_keras.runs.train import train
 
 TRAINS = "another process is training here"
 
@@ -50,11 +50,11 @@ def test_the_other_one_begins_while_the_data_is_prepared(tiny, tmp_path, monkeyp
     original = run_folder.open_run
 
     def overtaken(*arguments):
-        monkeypatch.setattr("agd_keras.training.train.open_run", original)
+        monkeypatch.setattr("agd_keras.runs.train.open_run", original)
         train(tiny(), out, only=())
         return original(*arguments)
 
-    monkeypatch.setattr("agd_keras.training.train.open_run", overtaken)
+    monkeypatch.setattr("agd_keras.runs.train.open_run", overtaken)
     with pytest.raises(InputError, match="found a run; --resume or --overwrite"):
         train(tiny(training={"seed": 7}), out, only=())
     assert "seed: 0" in (out / "config.yaml").read_text()

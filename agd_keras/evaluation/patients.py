@@ -1,0 +1,166 @@
+"""The figures of one patient, and the figures over patients that follow from them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from agd_keras.errors import InputError
+from agd_keras.evaluation import reliability, scores
+from agd_keras.evaluation.surface import hd95, nsd
+
+
+def score_patient(
+    truth: np.ndarray, probability: np.ndarray, threshold: float = 0.5, surface: bool = True
+) -> dict[str, Any]:
+    """Scores the whole stack of one patient.
+
+    Args:
+        truth: Boolean array of shape `(slices, height, width)`.
+        probability: Float array of the same shape, values 0 to 1.
+        threshold: A pixel is predicted as tumour at or above this probability.
+        surface: Whether to compute `hd95` and `nsd`, which take most of the time.
+
+    Returns:
+        `dice`, `iou`, `hd95` and `nsd` in pixels, `voxels_true`, `voxels_pred`; and the sums from
+        which `summarize` makes the figures over patients.
+
+    Example:
+
+    >>> truth = np.array([[[True, True, False, False]]])
+    >>> entry = score_patient(truth, np.array([[[0.9, 0.2, 0.6, 0.1]]]))
+    >>> entry["dice"], entry["voxels_pred"], entry["fp"]
+    (0.5, 2, 1)
+    """
+    prediction = probability >= threshold
+    per_slice = [scores.count(*pair) for pair in zip(truth, prediction, strict=True)]
+    tumor = [counts for counts in per_slice if counts.tp + counts.fn]
+    empty = [counts for counts in per_slice if not counts.tp + counts.fn]
+    total = sum(per_slice, scores.Counts())
+    return {
+        "dice": scores.dice(total),
+        "iou": scores.iou(total),
+        "hd95": hd95(truth, prediction) if surface else None,
+        "nsd": nsd(truth, prediction) if surface else None,
+        "voxels_true": total.tp + total.fn,
+        "voxels_pred": total.tp + total.fp,
+        "tp": total.tp,
+        "fp": total.fp,
+        "fn": total.fn,
+        "tn": total.tn,
+        "pixels": truth.size,
+        "bce_sum": scores.bce_sum(truth, probability),
+        "slices": len(per_slice),
+        "tumor_slices": len(tumor),
+        "tumor_slice_dice_sum": sum(map(scores.dice, tumor)),
+        "empty_slices": len(empty),
+        "empty_false_positives": sum(counts.fp > 0 for counts in empty),
+        "calibration": reliability.calibration_sums(truth, probability, prediction),
+    }
+
+
+def add_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Adds up the entries of one patient whose slices were scored in several parts.
+
+    Args:
+        entries: Results of `score_patient` on parts of one patient's stack.
+
+    Returns:
+        The entry of the whole; `hd95` and `nsd` are None, since distances do not add.
+
+    Example:
+
+    >>> truth = np.array([[[True, True, False, False]]])
+    >>> parts = [score_patient(truth, probability) for probability in (truth * 0.9, truth * 0.1)]
+    >>> round(add_entries(parts)["dice"], 3)
+    0.667
+    """
+    if len(entries) == 1:
+        return dict(entries[0])
+    whole: dict[str, Any] = {
+        key: sum(entry[key] for entry in entries)
+        for key in entries[0]
+        if key not in ("dice", "iou", "hd95", "nsd", "calibration")
+    }
+    counts = scores.Counts(*(whole[key] for key in ("tp", "fp", "fn", "tn")))
+    return {
+        "dice": scores.dice(counts),
+        "iou": scores.iou(counts),
+        "hd95": None,
+        "nsd": None,
+        **whole,
+        "calibration": reliability.add_calibration([entry["calibration"] for entry in entries]),
+    }
+
+
+def _ratio(part: float, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Makes the figures over patients from the entries of single patients.
+
+    Args:
+        subjects: For each patient the result of `score_patient`, from one evaluation or gathered
+            from the folds of a cross-validation.
+
+    Returns:
+        `pooled`, `subject`, `slice` and `calibration`, as in `metrics.json`. `std_dice` is the
+        deviation of the given patients (divided by their number). `mean_hd95` and `mean_nsd` are
+        over `hd95_patients` of them: those of whom neither mask is empty, or both are. What cannot
+        be computed is None.
+
+    Raises:
+        InputError: There is no patient.
+
+    Example:
+
+    >>> truth = np.array([[[True, False]]])
+    >>> summary = summarize({"a": score_patient(truth, truth * 0.9)})
+    >>> summary["pooled"]["iou"], summary["slice"]["empty_false_positive_rate"]
+    (1.0, None)
+    """
+    if not subjects:
+        raise InputError("evaluation: expected at least one patient, got none")
+    entries = list(subjects.values())
+
+    def total(key: str) -> Any:
+        return sum(entry[key] for entry in entries)
+
+    counts = scores.Counts(*map(total, ("tp", "fp", "fn", "tn")))
+    dices = np.array([entry["dice"] for entry in entries])
+    sums = reliability.add_calibration([entry["calibration"] for entry in entries])
+    return {
+        "pooled": {
+            "accuracy": scores.accuracy(counts),
+            "precision": scores.precision(counts),
+            "recall": scores.recall(counts),
+            "f1": scores.dice(counts),
+            "iou": scores.iou(counts),
+            "specificity": scores.specificity(counts),
+            "bce": total("bce_sum") / total("pixels"),
+        },
+        "subject": {
+            "mean_dice": float(dices.mean()),
+            "median_dice": float(np.median(dices)),
+            "std_dice": float(dices.std()),
+            "min_dice": float(dices.min()),
+            "mean_iou": _mean(entry["iou"] for entry in entries),
+            "ci95_dice": list(scores.bootstrap_ci(dices) or (None, None)),
+            "mean_hd95": _mean(entry["hd95"] for entry in entries),
+            "hd95_patients": sum(entry["hd95"] is not None for entry in entries),
+            "mean_nsd": _mean(entry["nsd"] for entry in entries),
+        },
+        "slice": {
+            "mean_dice": _ratio(total("tumor_slice_dice_sum"), total("tumor_slices")),
+            "empty_false_positive_rate": _ratio(
+                total("empty_false_positives"), total("empty_slices")
+            ),
+        },
+        "calibration": {"brier": reliability.brier(sums), "ece": reliability.ece(sums)},
+    }

@@ -1,0 +1,202 @@
+"""The temperature and the threshold of a model: fitted on validation patients, kept with it."""
+
+import json
+import lzma
+import math
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from agd_keras.errors import InputError
+from agd_keras.evaluation import reliability
+from agd_keras.evaluation.evaluate import Predict, by_patient, check_probability, read_patient
+from agd_keras.files import naming, unique_number, write_text
+from agd_keras.inference.exported import find_version
+from agd_keras.io.slices import Slice
+from agd_keras.text import clean
+
+MEMBER = "calibration.json"
+# What reading a member of an archive, and JSON of any depth, can end in.
+DAMAGED = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+LIMIT = 2**20  # bytes: an archive may unfold to any size
+LOGITS = np.linspace(-16.2, 16.2, 3241)  # to both ends of what float32 tells from 0 and 1
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the probabilities of a model are to be read.
+
+    Args:
+        temperature: What the logits of the probability are scaled by, at the original size of the
+            slices, see `scale_temperature`.
+        threshold: A pixel is tumour at or above this probability.
+        fitted_on: Which patients it comes from, and calibration there before and after.
+
+    Raises:
+        InputError: The temperature is not positive, or the threshold not between 0 and 1.
+
+    Example:
+
+    >>> Calibration().temperature
+    1.0
+    """
+
+    temperature: float = 1.0
+    threshold: float = 0.5
+    fitted_on: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("temperature", 0, math.inf), ("threshold", 0, 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not low < value < high:
+                raise InputError(f"{name} {value!r}: expected a number above {low}, below {high}")
+
+
+def fit_calibration(
+    predict: Predict, slices: Iterable[Slice], among: Iterable[Slice] | None = None
+) -> Calibration:
+    """Fits the temperature on all pixels of validation patients.
+
+    Over all pixels the likelihood is a proper score of the whole map. On the pixels near tumour
+    alone a higher temperature would fit better, at the price of a haze around them that adds up to
+    more tumour than there is.
+
+    Args:
+        predict: Function of the images of one patient that returns the probabilities of the model
+            as it was trained, as for `evaluate`.
+        slices: Validation slices: neither trained nor tested on.
+        among: All slices of the patients, where `slices` are only some of them.
+
+    Returns:
+        The `Calibration`, of threshold 0.5; temperature 1 if no slice has tumour.
+
+    Raises:
+        InputError: A slice has no mask, or sizes do not fit.
+
+    Example:
+
+    >>> fit_calibration(predictor.predict_patient, slices)  # doctest: +SKIP
+    Calibration(temperature=1.47, threshold=0.5, fitted_on={...})
+    """
+    slices = list(slices)
+    whole = by_patient(slices if among is None else among)
+    patients = by_patient(slices)
+    # Counts of logits for pixels without and with tumour, so that memory does not grow.
+    counts = np.zeros((2, len(LOGITS)))
+    for patient, own in patients.items():
+        images, truth = read_patient(whole[patient])
+        probability = check_probability(predict(images), truth.shape)
+        places = [whole[patient].index(one) for one in own]
+        logit = special.logit(np.clip(probability[places], 1e-7, 1 - 1e-7, dtype=np.float64))
+        index = np.rint((logit - LOGITS[0]) / (LOGITS[1] - LOGITS[0])).astype(int)
+        for tumor in (0, 1):
+            counts[tumor] += np.bincount(index[truth[places] == tumor], minlength=len(LOGITS))
+    truths = np.repeat([False, True], len(LOGITS))
+    probabilities, weights = np.tile(special.expit(LOGITS), 2), counts.ravel()
+    found = counts[1].any()
+    temperature = reliability.fit_temperature(truths, probabilities, weights) if found else 1.0
+    margin = np.where(truths, 1, -1) * np.tile(LOGITS, 2)
+
+    def cross_entropy(temperature: float) -> float:
+        losses = np.logaddexp(0, -reliability.scale_logits(margin, temperature))
+        return float(np.average(losses, weights=weights))
+
+    fitted_on = {
+        "patients": sorted(patients),
+        "pixels": int(weights.sum()),
+        "bce_before": cross_entropy(1.0),
+        "bce_after": cross_entropy(temperature),
+    }
+    return Calibration(temperature, fitted_on=fitted_on)
+
+
+def write_calibration(model: str | Path, fitted: Calibration) -> Path:
+    """Stores a calibration with a model: within a `.keras` file, else in a file beside the export.
+
+    Args:
+        model: A `.keras` file, which stays one that Keras loads; or an exported file, or the
+            version folder of a SavedModel.
+        fitted: What to store; an older one is replaced.
+
+    Returns:
+        The file that was written.
+    """
+    model = Path(model)
+    text = json.dumps(asdict(fitted), indent=1, allow_nan=False) + "\n"
+    if model.suffix != ".keras":
+        place = _beside(model)
+        place.parent.mkdir(exist_ok=True)
+        return write_text(place, text)
+    temporary = model.with_name(f"{model.name}.tmp-{unique_number()}")
+    try:
+        with naming(model), zipfile.ZipFile(model) as old, zipfile.ZipFile(temporary, "w") as new:
+            for entry in old.infolist():
+                if entry.filename != MEMBER:
+                    with old.open(entry) as source, new.open(entry, "w") as target:
+                        shutil.copyfileobj(source, target)
+            new.writestr(zipfile.ZipInfo(MEMBER), text)
+        os.replace(temporary, model)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return model
+
+
+def read_calibration(model: str | Path) -> Calibration:
+    """Reads the calibration that is stored with a model.
+
+    Args:
+        model: A `.keras` file; a run folder, of whose folds the geometric mean of the temperatures
+            is taken, as they scale logits; or an export, as for `write_calibration`.
+
+    Returns:
+        The `Calibration`; temperature 1 and threshold 0.5 if none is stored.
+
+    Raises:
+        InputError: What is stored is not a calibration.
+
+    Example:
+
+    >>> read_calibration("no/such/model.keras")
+    Calibration(temperature=1.0, threshold=0.5, fitted_on={})
+    """
+    model = Path(model)
+    folds = sorted(model.glob("fold-*/model.keras"))
+    if folds:
+        parts = [read_calibration(fold) for fold in folds]
+        temperature = np.exp(np.mean([np.log(part.temperature) for part in parts]))
+        threshold = np.mean([part.threshold for part in parts])
+        origin = {fold.parent.name: p.fitted_on for fold, p in zip(folds, parts, strict=True)}
+        return Calibration(float(temperature), float(threshold), origin)
+    try:
+        text = _stored(model)
+        return Calibration() if text is None else Calibration(**json.loads(text))
+    except (*DAMAGED, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{model}: expected a calibration in {MEMBER} ({clean(error)})") from None
+
+
+def _stored(model: Path) -> bytes | None:
+    """What is stored with a model, if anything; what is no archive fails where it is used."""
+    if model.suffix != ".keras":
+        path = _beside(model)
+        return path.read_bytes() if path.is_file() else None
+    if not zipfile.is_zipfile(model):
+        return None
+    with zipfile.ZipFile(model) as archive:
+        if MEMBER not in archive.namelist():
+            return None
+        with archive.open(MEMBER) as member:
+            return member.read(LIMIT)
+
+
+def _beside(model: Path) -> Path:
+    # `assets.extra` is where a SavedModel keeps files that are not part of its graph.
+    version = find_version(model) or model
+    return version / "assets.extra" / MEMBER if model.is_dir() else model.with_name(MEMBER)

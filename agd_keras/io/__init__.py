@@ -1,0 +1,1 @@
+"""Files in and out: finding cases, reading them, writing masks back in their geometry."""

@@ -1,0 +1,178 @@
+"""Cases of DICOM: one file, an enhanced multi-frame file, or series in files of any order."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from agd_keras.errors import InputError
+from agd_keras.io.case import Case, one_line, stack_channels
+from agd_keras.io.dicom_choice import choose_series, read_candidates
+from agd_keras.io.dicom_seg import write_segmentation
+from agd_keras.io.dicom_series import read_header, read_series
+from agd_keras.io.geometry import axial_spacing, to_axial
+from agd_keras.io.resample import Placed, match_grids
+
+_MAGIC = slice(128, 132)
+_ASKED = 8  # files of a folder for their study, if the first are none
+
+# The class of a DICOMDIR, as the header of every DICOM file has it: little endian, explicit.
+_DIRECTORY = b"UI\x14\x001.2.840.10008.1.3.10"
+
+
+def is_dicom(path: Path) -> bool:
+    """Says whether a file has the marker of DICOM, whatever its name.
+
+    Args:
+        path: Any file.
+
+    Returns:
+        False also where it cannot be read.
+
+    Example:
+
+    >>> is_dicom(Path("none.dcm"))
+    False
+    """
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(_MAGIC.stop)[_MAGIC] == b"DICM"
+    except OSError:
+        return False
+
+
+def is_directory(path: Path) -> bool:
+    """Says whether a file is a DICOMDIR, which lists other files and holds no image.
+
+    Args:
+        path: Any file.
+
+    Returns:
+        False also where it cannot be read.
+
+    Example:
+
+    >>> is_directory(Path("none.dcm"))
+    False
+    """
+    try:
+        with path.open("rb") as file:
+            return _DIRECTORY in file.read(512)
+    except OSError:
+        return False
+
+
+def study_of(files: Sequence[Path]) -> str:
+    """Returns what the files of one study have in common: PatientID and StudyInstanceUID.
+
+    Args:
+        files: DICOM files, of which the first that tells is enough.
+
+    Returns:
+        Empty if none tells.
+
+    Example:
+
+    >>> study_of([Path("none.dcm")])
+    ''
+    """
+    for path in files[:_ASKED]:
+        try:
+            tags = ["PatientID", "StudyInstanceUID"]
+            header = read_header(path, stop_before_pixels=True, specific_tags=tags)
+            with one_line(path, "DICOM file"):
+                if header.get("StudyInstanceUID"):
+                    return f"{header.get('PatientID')} {header.StudyInstanceUID}"
+        except InputError:
+            continue
+    return ""
+
+
+def series_at(path: Path) -> list[Path]:
+    """Returns the files of the series that a user names by its folder or by one of its files.
+
+    Args:
+        path: A folder with one series of MR images, or a DICOM file.
+
+    Raises:
+        InputError: There is none, or a folder holds several.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = [
+        one
+        for one in sorted(folder.iterdir())
+        if (is_dicom(one) or (one.suffix.lower() == ".dcm" and one.is_file()))
+        and not is_directory(one)
+    ]
+    if not path.is_dir():
+        files = files or [path]
+    if not files:
+        raise InputError(f"{path}: expected a DICOM series, found none in it")
+    found = read_candidates(path, files)
+    if path.is_dir() and len(found) > 1:
+        raise InputError(
+            f"{path}: expected one DICOM series, found {len(found)}; name a file of it"
+        )
+    own = [one.files for one in found if path.is_dir() or path in one.files]
+    if not own:
+        raise InputError(f"{path}: expected an MR image")
+    return own[0]
+
+
+def read_dicom(
+    name: str,
+    files: Sequence[Path],
+    contrasts: Sequence[str] = (),
+    descriptions: bool = False,
+) -> Case:
+    """Reads DICOM files as one case.
+
+    Of several series, tags and descriptions must tell which is FLAIR, T1 and contrast-enhanced T1;
+    a single one is taken as FLAIR where nothing tells. T1 and T1c on another grid are resampled.
+
+    Args:
+        name: What the case is called; the name of its mask.
+        files: Files in any order; those that are no images are left out.
+        contrasts: Contrast of each file, where a user says so.
+        descriptions: Whether notes may hold SeriesDescriptions, which are typed by hand.
+
+    Returns:
+        The `Case`; its mask is a DICOM segmentation that refers to the FLAIR.
+
+    Raises:
+        InputError: A file is damaged, too large, no MR image or in a transfer syntax that cannot be
+            decoded here; the series is no volume; series are of several studies, or nothing tells
+            which one is FLAIR.
+
+    Example:
+
+    >>> case = read_dicom("patient", sorted(Path("patient").iterdir()))  # doctest: +SKIP
+    """
+    path = files[0] if len(files) == 1 else files[0].parent
+    notes: list[str] = []
+    if contrasts:
+        chosen: dict[str, list[Path]] = {}
+        for file, contrast in zip(files, contrasts, strict=True):
+            chosen.setdefault(contrast, []).append(file)
+    else:
+        chosen, notes = choose_series(path, files, descriptions)
+    found = {contrast: read_series(chosen[contrast]) for contrast in chosen}
+    source = found["FLAIR"]
+    volumes = {
+        contrast: Placed(one.volume, one.affine, one.frame_of_reference)
+        for contrast, one in found.items()
+    }
+    matched, moved = match_grids(volumes)
+    channels = {contrast: to_axial(volume, source.affine) for contrast, volume in matched.items()}
+    images, filled = stack_channels(path, channels)
+    slices, rows, columns = axial_spacing(source.affine)
+    if source.volume.shape[2] == 1:
+        if np.abs(source.affine[:3, 2]).argmax() != 2:
+            raise InputError(f"{path}: expected an axial slice, found one in another plane")
+        slices = source.thickness
+    write = partial(write_segmentation, path=path, source=source)
+    notes += [*source.notes, *moved, *filled]
+    return Case(images, (slices, rows, columns), (f"{name}_mask.dcm",), write, tuple(notes))

@@ -1,0 +1,85 @@
+"""`dataset.json` of nnU-Net and the Medical Segmentation Decathlon: the order of channels."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from agd_keras.errors import InputError
+from agd_keras.io.contrasts import CONTRASTS, OTHER, name_contrast
+
+_FILE = "dataset.json"
+_LEVELS = 3  # the folder of the images and two above it
+_MAX_BYTES = 2**26
+_NUMBERED = re.compile(r"(.+)_(\d{4})")
+
+
+def split_number(stem: str) -> tuple[str, int] | None:
+    """Splits a name of nnU-Net into the case and the number of the channel.
+
+    Example:
+
+    >>> split_number("BraTS_001_0003"), split_number("BraTS_001")
+    (('BraTS_001', 3), None)
+    """
+    match = _NUMBERED.fullmatch(stem)
+    return (match[1], int(match[2])) if match else None
+
+
+def read_channels(folder: Path) -> tuple[str, ...]:
+    """Reads which channel is which contrast.
+
+    Args:
+        folder: The folder of the images; the file may lie in it or up to two levels above.
+
+    Returns:
+        `T1`, `FLAIR`, `T1c`, `T2` or `other` for each channel; nothing without such a file.
+
+    Raises:
+        InputError: The file cannot be read, or does not name its channels 0, 1, ...
+
+    Example:
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "dataset.json").write_text('{"channel_names": {"0": "T1", "1": "Flair"}}')
+    >>> read_channels(folder / "imagesTs")
+    ('T1', 'FLAIR')
+    """
+    for place in [folder.absolute(), *folder.absolute().parents][:_LEVELS]:
+        path = place / _FILE
+        if not path.is_file():
+            continue
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                raise InputError(f"{path}: more than {_MAX_BYTES} bytes")
+            content = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path}: expected JSON ({type(error).__name__})") from None
+        if not isinstance(content, dict):
+            continue
+        key = "channel_names" if "channel_names" in content else "modality"
+        if key not in content:
+            continue
+        names = content[key]
+        if isinstance(names, list):
+            names = {str(number): name for number, name in enumerate(names)}
+        numbers = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
+        if not numbers or sorted(names) != sorted(numbers):
+            raise InputError(f"{path}: {key}: expected a name for each channel 0, 1, ...")
+        return parse_channels([str(names[number]) for number in numbers])
+    return ()
+
+
+def parse_channels(names: Sequence[str]) -> tuple[str, ...]:
+    """Turns names of channels, as `t1ce`, into contrasts; `other` for what is none.
+
+    Example:
+
+    >>> parse_channels(["t1", "T1Gd", "t2w", "FLAIR", "ADC"])
+    ('T1', 'T1c', 'T2', 'FLAIR', 'other')
+    """
+    named = {contrast.lower(): contrast for contrast in CONTRASTS}
+    return tuple(named.get(name.lower()) or name_contrast(name) or OTHER for name in names)

@@ -1,0 +1,207 @@
+"""Measures a predictor on a data set and writes what it found."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from agd_keras.data.datasets import find_data
+from agd_keras.errors import InputError
+from agd_keras.evaluation.evaluate import evaluate
+from agd_keras.evaluation.uncertainty import evaluate_uncertainty
+from agd_keras.files import content, write_text
+from agd_keras.inference.predictor import Predictor, load_predictor
+from agd_keras.inference.uncertainty import UncertaintyPredictor
+from agd_keras.io.slices import Slice, check_slices, data_fingerprint, problems_error
+from agd_keras.locks import locked
+from agd_keras.runs.provenance import find_origin
+from agd_keras.runs.report import SUMS, write_metrics, write_report
+from agd_keras.viz import charts, overlays
+
+UNCERTAINTY = "uncertainty.json"
+FIGURES = (
+    *("cases", "dice_per_patient", "confusion_matrix", "reliability", "training"),
+    *("filtering_curves", "risk_coverage"),
+    *(f"maps_{rank}" for rank in overlays.RANKS),
+)
+FILMS = overlays.RANKS[1:]
+RESULTS = (
+    "metrics.json",
+    SUMS,
+    UNCERTAINTY,
+    "report.html",
+    *(f"figures/{name}.png" for name in FIGURES),
+    *(f"figures/scroll_{rank}.gif" for rank in FILMS),
+)
+
+
+def assess(
+    predictor: Predictor,
+    slices: list[Slice],
+    folder: str | Path,
+    protocol: dict[str, Any],
+    title: str,
+    history: str | Path | None = None,
+    among: list[Slice] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    uncertainty: str | None = None,
+) -> dict[str, Any]:
+    """Scores the slices and writes `metrics.json`, `sums.json`, `figures/` and `report.html`.
+
+    Earlier results in the folder are replaced once the slices are scored.
+
+    Args:
+        predictor: What predicts.
+        slices: Slices with masks to score.
+        folder: Where the results go; must exist.
+        protocol: How the model came about and what it is measured on.
+        title: Heading of the report.
+        history: The training's `history.csv`, for its curves.
+        among: All slices of the patients, where only some are scored.
+        progress: Called as `progress(done, total)`, in patients.
+        uncertainty: `tta`, `ensemble` or `mc_dropout`: also measure how well the prediction knows
+            where it fails, on whole patients; writes `uncertainty.json`.
+
+    Returns:
+        The metrics, as `evaluate` returns them; `metrics.json` leaves out the sums of patients.
+
+    Raises:
+        InputError: There is no slice, one has no mask, sizes do not fit, or the history is none.
+
+    Example:
+
+    >>> import tempfile
+    >>> from agd_keras.data.phantom import make_phantom
+    >>> from agd_keras.io.slices import find_slices
+    >>> from agd_keras.models import agd_autoencoder
+    >>> predictor = Predictor([agd_autoencoder((32, 32, 3), filters=(4, 8))])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     slices = find_slices(make_phantom(f"{folder}/data", patients=2, slices=4, size=32))
+    ...     metrics = assess(predictor, slices, folder, {"model": "untrained"}, "A try")
+    >>> len(metrics["subjects"])
+    2
+    """
+    folder = Path(folder)
+    patients = len({one.patient for one in slices})
+    done: list[str] = []
+
+    def on_patient(patient: str, entry: dict[str, Any] | None = None) -> None:
+        done.append(patient)
+        if progress:
+            progress(len(done), patients)
+
+    predict = predictor.predict_patient
+    threshold = predictor.calibration.threshold
+    uncertain = (
+        UncertaintyPredictor(predictor, uncertainty, threshold=threshold) if uncertainty else None
+    )
+    metrics = evaluate(
+        predict, slices, threshold, protocol=protocol, among=among, on_patient=on_patient
+    )
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
+    write_metrics(metrics, folder / "metrics.json")
+
+    chosen = overlays.pick_cases(predict, slices, metrics, among, predictor.explain)
+    drawn: dict[str, Figure | bytes] = {}
+    if chosen:  # none of healthy controls
+        drawn["cases"] = overlays.cases(chosen)
+    drawn |= charts.summary_figures(metrics)
+    drawn |= {f"maps_{case.rank}": overlays.maps(case.image, case.maps) for case in chosen}
+    drawn |= {f"scroll_{case.rank}": case.film for case in chosen if case.rank in FILMS}
+    if uncertain:
+        done.clear()
+        found = evaluate_uncertainty(uncertain.predict, slices, threshold, on_patient)
+        text = json.dumps({"method": uncertainty, **found}, indent=1, allow_nan=False)
+        write_text(folder / UNCERTAINTY, text + "\n")
+        drawn["filtering_curves"] = charts.filtering_curves(found)
+        drawn["risk_coverage"] = charts.risk_coverage(found)
+    if history:
+        drawn["training"] = charts.training_curves(charts.read_history(history))
+    charts.save_figures(drawn, folder / "figures")
+    write_report(folder, metrics, drawn, title=title)
+    return metrics
+
+
+def evaluate_model(
+    model: str | Path,
+    data: str | Path,
+    out: str | Path,
+    overwrite: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+    uncertainty: str | None = None,
+) -> dict[str, Any]:
+    """Scores a saved model on every patient of a data set.
+
+    Args:
+        model: What `load_predictor` takes: a `.keras` file or a run folder.
+        data: `phantom` or a folder in the `kaggle_3m` layout.
+        out: New folder for the results, made once model and data have been read.
+        overwrite: Replace the results of an earlier evaluation there.
+        progress: Called as `progress(done, total)`, in patients.
+        uncertainty: As for `assess`.
+
+    Returns:
+        The metrics, as `assess` returns them.
+
+    Raises:
+        InputError: The model, the data (every problem is told) or the folder cannot be used.
+
+    Example:
+
+    >>> metrics = evaluate_model("runs/first", "phantom", "results")  # doctest: +SKIP
+    """
+    out = Path(out)
+    check_folder(out, overwrite)
+    slices = find_data(data)
+    predictor = load_predictor(model)
+    problems = check_slices(slices)
+    if problems:
+        raise problems_error(data, problems)
+    protocol = {
+        **find_origin(model, slices),
+        "scored": "all patients of the data",
+        "data_fingerprint": data_fingerprint(slices),
+    }
+    with locked(out, tidy=True):
+        check_folder(out, overwrite)  # another process may have written there meanwhile
+        return assess(
+            *(predictor, slices, out, protocol, f"{model} on {data}"),
+            progress=progress,
+            uncertainty=uncertainty,
+        )
+
+
+def check_folder(out: Path, overwrite: bool) -> None:
+    """Refuses a folder in which results would replace anything else, without changing it.
+
+    Args:
+        out: The folder for the results.
+        overwrite: It may hold results of an earlier evaluation.
+
+    Raises:
+        InputError: It is a file, cannot be read, holds something that is no result, or holds
+            results without `overwrite`.
+
+    Example:
+
+    >>> check_folder(Path("no/such/folder"), overwrite=False)
+    """
+    try:
+        if not out.exists():
+            return
+        if not out.is_dir():
+            raise InputError(f"{out}: expected a new folder, found a file")
+        pictured = out / "figures"
+        found = [path for path in content(out) if path != pictured or not path.is_dir()]
+        found += pictured.iterdir() if pictured.is_dir() else ()
+    except OSError as error:
+        raise InputError(f"{out}: cannot read the folder: {error.strerror}") from None
+    for path in sorted(found):
+        name = path.relative_to(out).as_posix()
+        if name not in RESULTS or not path.is_file():
+            raise InputError(f"{out}: expected a new folder, found one that holds {name}")
+    if found and not overwrite:
+        raise InputError(f"{out}: expected a new folder, found results; --overwrite replaces")

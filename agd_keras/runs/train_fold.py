@@ -1,0 +1,109 @@
+"""One fold of a run: trained, tested and reported, by what its run folder says."""
+
+import logging
+from pathlib import Path
+
+from agd_keras.config import load_config, make_config
+from agd_keras.data.cache import build_cache
+from agd_keras.data.datasets import find_data
+from agd_keras.data.splits import load_folds, select
+from agd_keras.errors import InputError
+from agd_keras.io.slices import digest_slices
+from agd_keras.runs.aggregate import is_done, write_record
+from agd_keras.runs.run_folder import alone, check_data, copied, record_environment
+from agd_keras.wording import counted
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("train", "validation", "test")
+
+
+def train_fold(run: str | Path, index: int) -> None:
+    """Trains and tests one fold of an opened run, or goes on with it; a finished one stays.
+
+    Everything it needs to know is in the run folder, so that folds can be trained in any process,
+    on any machine that sees the folder and the data.
+
+    Args:
+        run: A run folder with `config.yaml` and `folds.json`.
+        index: Which fold, from 0.
+
+    Raises:
+        InputError: The data or the folder cannot be used, the training diverged, or another process
+            trains this fold.
+    """
+    # Here, and not above, so that importing this module needs no Keras.
+    import keras
+
+    from agd_keras.inference.calibration import fit_calibration, write_calibration
+    from agd_keras.inference.predictor import Predictor, load_model, load_predictor
+    from agd_keras.runs.evaluate_model import assess
+    from agd_keras.training.devices import join_hosts, wait_for_hosts
+    from agd_keras.training.fit import fit_fold
+
+    run = Path(run)
+    folder = run / f"fold-{index}"
+    strategy = make_config(load_config(run / "config.yaml")).training.strategy
+    writes = join_hosts(strategy) == 0
+    with (alone if writes else copied)(folder) as own:
+        # Read again: until here another process could have replaced the run.
+        config = make_config(load_config(run / "config.yaml"))
+        folds = load_folds(run / "folds.json")
+        if index >= len(folds):
+            raise InputError(f"{run}: no fold {index}, another process replaced the run")
+        fold = folds[index]
+        if is_done(own):
+            logger.info("fold %d: done before", index)
+            return
+        slices = find_data(config.data.path)
+        cache = build_cache(slices, config.data.image_size)
+        check_data(run, slices, cache.digests)  # of this machine
+        parts = {part: select(slices, getattr(fold, part), config.data.split) for part in PARTS}
+        logger.info(
+            "fold %d: %s",
+            index,
+            ", ".join(
+                f"{counted(len({one.patient for one in part}), 'patient')} "
+                f"({counted(len(part), 'slice')}) for {name}"
+                for name, part in parts.items()
+            ),
+        )
+        if writes:
+            record_environment(folder / "environment.json", config, cache.data_fingerprint)
+        wait_for_hosts(config.training.strategy)  # until all have their copy
+        keras.utils.clear_session()  # of the fold before
+        model = fit_fold(config, cache, parts["train"], parts["validation"], own)
+        if not writes:
+            return
+
+        # As it was trained: an earlier start may have calibrated it.
+        predict = Predictor([load_model(model, compiled=False)]).predict_patient
+        write_calibration(model, fit_calibration(predict, parts["validation"], among=slices))
+        predictor = load_predictor(model)
+        parameters = predictor.models[0].count_params()
+        if not fold.test:
+            check_data(run, slices, digest_slices(slices))
+            write_record(folder, config, fold, cache.data_fingerprint, parameters)
+            return
+        logger.info("scoring the test patients")
+        units = ", ".join(f"{len(getattr(fold, part))} {part}" for part in PARTS)
+        which = f"fold {index + 1} of {config.data.folds}" if config.data.folds > 1 else "one test"
+        assess(
+            predictor,
+            parts["test"],
+            folder,
+            {
+                "split": config.data.split,
+                "folds": f"{which}: {units}",
+                "augmentation": config.data.augment,
+                "seed": config.training.seed,
+                "model": config.network,
+                "data_fingerprint": cache.data_fingerprint,
+            },
+            title=f"{config.network} on {config.data.path}, fold {index}",
+            history=folder / "history.csv",
+            among=slices,
+        )
+        # Masks were read all along: nothing counts that is half of old and half of new ones.
+        check_data(run, slices, digest_slices(slices))
+        write_record(folder, config, fold, cache.data_fingerprint, parameters)

@@ -1,0 +1,176 @@
+"""Trains one network on the training patients of one fold."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from agd_keras.config import RunConfig
+from agd_keras.data.cache import Cache
+from agd_keras.data.dataset import make_dataset, naming_files
+from agd_keras.errors import InputError
+from agd_keras.evaluation.evaluate import by_patient
+from agd_keras.evaluation.patients import score_patient, summarize
+from agd_keras.inference.predictor import Predictor
+from agd_keras.io.image_files import read_mask
+from agd_keras.io.slices import Slice
+from agd_keras.training.build import compile_model, make_network, make_variables
+from agd_keras.training.callbacks import LogEpochs, ScoreValidation
+from agd_keras.training.checkpoint import SaveState
+from agd_keras.training.devices import open_devices, resolve_precision, set_seed
+from agd_keras.training.interrupt import noticed
+
+# Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
+# ones weigh an eighth.
+CALIBRATION = 20
+
+
+def fit_fold(
+    config: RunConfig,
+    cache: Cache,
+    train: Sequence[Slice],
+    validation: Sequence[Slice],
+    folder: str | Path,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Path:
+    """Trains one network and keeps the weights of the best epoch on the validation slices.
+
+    If the folder holds the state of an earlier call with the same config, training goes on from
+    its last full epoch, or from the step at which it was asked to stop.
+
+    Args:
+        config: Options of the run.
+        cache: The prepared data, see `build_cache`.
+        train: Slices to train on.
+        validation: Slices to pick the best epoch by.
+        folder: Where `model.keras`, `history.csv`, `logs/` and `resume/` go.
+        callbacks: Further Keras callbacks.
+
+    Returns:
+        The path of `model.keras`: the float32 network, compiled, with the best weights.
+
+    Raises:
+        InputError: The training diverged, or its state cannot be saved.
+        Interrupted: Ctrl-C or SIGTERM asked for a stop; the state is saved.
+    """
+    options = config.training
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    set_seed(options.seed, options.deterministic)
+    steps = max(1, len(train) // options.batch_size)
+    devices = open_devices(options.strategy)
+    if options.batch_size % devices.replicas:
+        raise InputError(
+            f"training.batch_size {options.batch_size}: expected a multiple of the "
+            f"{devices.replicas} devices"
+        )
+
+    precision = resolve_precision(options.precision)
+    with devices.scope():
+        model, heads = make_network(config.model, config.data.image_size, precision)
+        compile_model(model, options, steps, devices, heads)
+        make_variables(model, devices, heads)
+    scored, own_heads = make_network(config.model, config.data.image_size, "float32")
+    compile_model(scored, options, steps, heads=own_heads)
+
+    def stream(start: int):
+        data = make_dataset(
+            cache,
+            train,
+            options.batch_size,
+            augment=config.data.augment,
+            seed=options.seed,
+            training=True,
+            tumor_sampling=config.data.tumor_sampling,
+            start=start,
+        )
+        return data.map(
+            lambda image, masks: (image, {k: one.target(masks["mask"]) for k, one in heads.items()})
+        )
+
+    def part(start: int):
+        share = options.batch_size // devices.processes
+        own = slice(devices.process * share, (devices.process + 1) * share)
+        return stream(start).map(
+            lambda image, masks: (image[own], {k: mask[own] for k, mask in masks.items()})
+        )
+
+    calibration = stream(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
+    predictor = Predictor([scored])
+    scorer = ScoreValidation(
+        scored,
+        lambda: score_cached(predictor, cache, validation),
+        folder / "resume",
+        folder / "model.keras",
+        options.monitor,
+        calibration,
+        devices,
+    )
+    keep: dict[keras.callbacks.Callback, tuple[str, ...]] = {scorer: ("best", "best_epoch")}
+    mode = {"dice": "max", "bce": "min"}[options.monitor]
+    monitor = {"monitor": f"val_{options.monitor}", "mode": mode}
+    adaptive: list[keras.callbacks.Callback] = []
+    if options.schedule == "plateau":
+        adaptive.append(keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=5, **monitor))
+        keep[adaptive[-1]] = ("best", "wait", "cooldown_counter")
+    if options.patience:
+        adaptive.append(keras.callbacks.EarlyStopping(patience=options.patience, **monitor))
+        keep[adaptive[-1]] = ("best", "wait", "stopped_epoch")
+
+    with noticed() as notice:
+        state = SaveState(
+            *(folder / "resume", folder / "history.csv", keep, [model, scored], notice),
+            on_saved=scorer.publish,
+        )
+        state.restore(model)
+        ended = state.stopped_early(options.patience)
+        while len(state.rows) < options.epochs and not ended:
+            done, step = len(state.rows), state.step
+            with devices.fitting(), naming_files():
+                model.fit(
+                    part(done * steps + step),
+                    initial_epoch=done,
+                    # What is left of an epoch that was stopped in its middle, then all others.
+                    epochs=done + 1 if step else options.epochs,
+                    steps_per_epoch=steps - step,
+                    verbose=1 if sys.stdout.isatty() else 0,  # a bar for each epoch
+                    callbacks=[
+                        scorer,  # first: the others read its figures
+                        *adaptive,
+                        state,
+                        keras.callbacks.TerminateOnNaN(),
+                        keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
+                        LogEpochs(options.epochs),
+                        *callbacks,
+                    ],
+                )
+            ended = model.stop_training
+            notice.obey()
+            state.restore(model)  # `fit` ends by averaging the weights
+    return scorer.path
+
+
+def score_cached(predictor: Predictor, cache: Cache, slices: Sequence[Slice]) -> dict[str, Any]:
+    """Scores slices by the one measure, from what the cache holds of them.
+
+    Nothing is decoded or normalised again at each epoch, and in a record-wise split the slices keep
+    the normalisation over their whole patient.
+
+    Args:
+        predictor: What predicts.
+        cache: The prepared data.
+        slices: Slices to score, of whole patients or not.
+
+    Returns:
+        The groups of `summarize`; surface distances, which take long, are None.
+    """
+    subjects = {}
+    for patient, stack in by_patient(slices).items():
+        prepared = np.stack([cache.read(one)[0] for one in stack])
+        truth = np.stack([read_mask(one.mask) for one in stack if one.mask])
+        probability = predictor.predict_prepared(prepared, truth.shape[1:])
+        subjects[patient] = score_patient(truth, probability, surface=False)
+    return summarize(subjects)

@@ -1,0 +1,185 @@
+"""Slices to look at: outlines of truth and prediction, maps of probability and attention."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from agd_keras.evaluation.evaluate import (
+    Predict,
+    by_patient,
+    check_probability,
+    read_patient,
+)
+from agd_keras.io.image_files import FLAIR
+from agd_keras.io.slices import Slice
+from agd_keras.text import clean, in_picture
+from agd_keras.viz.animation import scroll
+from agd_keras.viz.colors import OVERLAY, PREDICTION, TRUTH
+from agd_keras.viz.montage import draw_outline, show_slice
+
+RANKS = ("best", "median", "worst")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One slice to look at.
+
+    Args:
+        title: Line above the picture.
+        image: Uint8 array of shape `(height, width, 3)`.
+        truth: Boolean array of shape `(height, width)`.
+        prediction: Boolean array of the same shape.
+        maps: Maps to lay over the slice, as `maps` takes them.
+        rank: Which of `RANKS` its patient is, if any.
+        film: All slices of its patient that were scored, as `scroll` shows them.
+    """
+
+    title: str
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rank: str | None = None
+    film: bytes = b""
+
+
+def pick_cases(
+    predict: Predict,
+    slices: list[Slice],
+    metrics: dict[str, Any],
+    among: Iterable[Slice] | None = None,
+    explain: Callable[[np.ndarray, int], Mapping[str, np.ndarray]] | None = None,
+) -> list[Case]:
+    """Takes the best, the median and the worst patient, each at the slice with most tumour.
+
+    Only these patients are predicted again, so that an evaluation need not keep any image.
+
+    Args:
+        predict: The function given to `evaluate`.
+        slices: The slices given to `evaluate`.
+        metrics: What `evaluate` returned.
+        among: The `among` given to `evaluate`.
+        explain: Function of all images of a patient and the place of one among them that returns
+            the maps to lay over it.
+
+    Returns:
+        Up to three cases, of patients that have tumour, best first; none if no patient has.
+    """
+    entries = metrics["subjects"]
+    ranked = sorted(
+        (patient for patient in entries if entries[patient]["voxels_true"]),
+        key=lambda patient: entries[patient]["dice"],
+        reverse=True,
+    )
+    if not ranked:
+        return []
+    chosen = (ranked[0], ranked[len(ranked) // 2], ranked[-1])
+    median = metrics["subject"]["median_dice"]
+    scored, whole = by_patient(slices), by_patient(slices if among is None else among)
+    cases: dict[str, Case] = {}
+    for rank, patient in zip(RANKS, chosen, strict=True):
+        if patient in cases:
+            continue
+        images, truth = read_patient(whole[patient])
+        probability = check_probability(predict(images), truth.shape)
+        prediction = probability >= metrics["threshold"]
+        places = [whole[patient].index(one) for one in scored[patient]]
+        i = max(places, key=lambda place: truth[place].sum())
+        number = whole[patient][i].index
+        dice, shown = entries[patient]["dice"], clean(patient, 40)
+        # Of an even number the median lies between two patients, of whom this is the lower one.
+        apart = rank == "median" and f"{dice:.3f}" != f"{median:.3f}"
+        beside = f", next to {median:.3f}" if apart else ""
+        title = f"{rank.capitalize()}: Dice {dice:.3f}{beside}\n{shown}, slice {number}"
+        named = explain(images, i) if explain else {}
+        film = scroll(images[places], truth[places], prediction[places])
+        cases[patient] = Case(title, images[i], truth[i], prediction[i], named, rank, film)
+    return list(cases.values())
+
+
+def cases(chosen: Sequence[Case]) -> Figure:
+    """Shows cases side by side: FLAIR alone above, with the outlines of both masks below.
+
+    Args:
+        chosen: At least one case, such as `pick_cases` returns.
+
+    Returns:
+        The figure.
+
+    Example:
+
+    >>> blank = np.zeros((8, 8), dtype=bool)
+    >>> len(cases([Case("Empty", np.zeros((8, 8, 3), "uint8"), blank, blank)]).axes)
+    2
+    """
+    figure = Figure(figsize=(3.2 * len(chosen), 7.0), layout="constrained")
+    grid = figure.subplots(2, len(chosen), squeeze=False)
+    for case, (plain, outlined) in zip(chosen, grid.T, strict=True):
+        show_slice(plain, case.image[..., FLAIR])
+        plain.set_title(case.title, fontsize=9, parse_math=False)
+        show_slice(outlined, case.image[..., FLAIR])
+        draw_outline(outlined, case.truth, TRUTH)
+        draw_outline(outlined, case.prediction, PREDICTION, "dashed")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=TRUTH, label="truth"),
+            Line2D([], [], color=PREDICTION, linestyle="dashed", label="prediction"),
+        ],
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+    )
+    return figure
+
+
+def maps(
+    image: np.ndarray,
+    named: Mapping[str, np.ndarray],
+    label: str = "probability or attention (0 to 1)",
+    aspect: float = 1.0,
+) -> Figure:
+    """Lays maps over the FLAIR slice: probability of tumour and edge, attention, uncertainty.
+
+    Args:
+        image: Array of shape `(height, width, 3)`.
+        named: For each panel its title and a float array, values 0 to 1, of any height and width:
+            it is stretched over the slice.
+        label: What the values are, and their unit, for the colour bar.
+        aspect: Height of a pixel over its width.
+
+    Returns:
+        The figure, with one colour bar from 0 to 1.
+
+    Example:
+
+    >>> figure = maps(np.zeros((8, 8, 3), "uint8"), {"edge": np.eye(4)})
+    >>> [axes.get_title() for axes in figure.axes[:2]]
+    ['FLAIR', 'edge']
+    """
+    height, width = image.shape[:2]
+    figure = Figure(figsize=(2.2 * (len(named) + 1) + 0.6, 2.7), layout="constrained")
+    panels = figure.subplots(1, len(named) + 1, squeeze=False)[0]
+    for axes, title in zip(panels, ("FLAIR", *named), strict=True):
+        show_slice(axes, image[..., FLAIR], aspect=aspect)
+        axes.set_title(in_picture(title), fontsize=9)
+    for axes, values in zip(panels[1:], named.values(), strict=True):
+        drawn = axes.imshow(
+            values,
+            cmap=OVERLAY,
+            vmin=0,
+            vmax=1,
+            alpha=0.6,
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+            interpolation="nearest",
+            aspect=aspect,
+        )
+    if named:
+        bar = figure.colorbar(drawn, ax=list(panels), shrink=0.8)
+        bar.set_label(label, fontsize=8)
+        if bar.solids is not None:
+            bar.solids.set_alpha(1)
+    return figure

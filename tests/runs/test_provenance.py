@@ -1,0 +1,90 @@
+"""Where a model comes from, against runs written by hand."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agd_keras.data.splits import Fold, save_folds
+from agd_keras.errors import InputError
+from agd_keras.io.slices import Slice
+from agd_keras.runs.provenance import find_origin
+
+SLICES = [Slice(case, n, Path(f"{case}_{n}.tif"), None) for case in "abcde" for n in (1, 2)]
+BY_PATIENT = [Fold(0, ("a", "b"), ("c",), ("d", "e")), Fold(1, ("d", "e"), ("a",), ("b", "c"))]
+BY_SLICE = [Fold(0, ("a_1", "b_1", "b_2"), ("c_1",), ("a_2", "c_2", "d_1"))]
+UNKNOWN = {"split": None, "folds": None, "augmentation": None, "seed": None}
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    def make(folds, split, models=(0,)):
+        config = {
+            "preset": "agd_small",
+            "data": {"split": split, "folds": 5, "augment": "paper", "since_removed": 1},
+            "training": {"seed": 7},
+        }
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        save_folds(folds, tmp_path / "folds.json", split, 7)
+        for index in models:
+            (tmp_path / f"fold-{index}").mkdir()
+            (tmp_path / f"fold-{index}" / "model.keras").touch()
+        return tmp_path
+
+    return make
+
+
+def part(cases):
+    return [one for one in SLICES if one.patient in cases]
+
+
+def test_origin_of_one_fold(make_run):
+    model = make_run(BY_PATIENT, "subject") / "fold-0" / "model.keras"
+    assert find_origin(model, SLICES) == {
+        **{"split": "subject", "folds": "0 of 5", "augmentation": "paper", "seed": 7},
+        **{"model": f"agd_small ({model})", "patients_seen_in_training": 3},
+    }
+
+
+@pytest.mark.parametrize(("cases", "seen"), [("de", 0), ("cd", 1), ("abc", 3), ("xyz", 0), ("", 0)])
+def test_validation_counts_and_test_does_not(make_run, cases, seen):
+    model = make_run(BY_PATIENT, "subject") / "fold-0" / "model.keras"
+    assert find_origin(model, part(cases))["patients_seen_in_training"] == seen
+
+
+def test_folds_that_are_averaged_have_seen_what_each_has(make_run):
+    origin = find_origin(make_run(BY_PATIENT, "subject", models=(1, 0)), SLICES)
+    assert (origin["folds"], origin["patients_seen_in_training"]) == ("0, 1 of 5", 5)
+
+
+def test_path_from_within_the_run(make_run, monkeypatch):
+    monkeypatch.chdir(make_run(BY_PATIENT, "subject") / "fold-0")
+    assert find_origin("model.keras", SLICES)["patients_seen_in_training"] == 3
+
+
+@pytest.mark.parametrize(("cases", "seen"), [("abc", 3), ("d", 0), ("ad", 1)])
+def test_a_patient_is_seen_by_any_slice(make_run, cases, seen):
+    model = make_run(BY_SLICE, "record") / "fold-0" / "model.keras"
+    origin = find_origin(model, part(cases))
+    assert (origin["split"], origin["patients_seen_in_training"]) == ("record", seen)
+
+
+def test_nothing_is_known_of_a_model_alone(tmp_path):
+    model = tmp_path / "model.keras"
+    expected = UNKNOWN | {"model": str(model), "patients_seen_in_training": None}
+    assert find_origin(model, SLICES) == expected
+
+
+def test_run_without_folds(make_run):
+    run = make_run(BY_PATIENT, "subject")
+    (run / "folds.json").unlink()
+    origin = find_origin(run, SLICES)
+    assert (origin["seed"], origin["patients_seen_in_training"]) == (7, None)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "folds.json"])
+def test_damaged_run_is_told(make_run, name):
+    run = make_run(BY_PATIENT, "subject")
+    (run / name).write_text("[")
+    with pytest.raises(InputError, match=name):
+        find_origin(run, SLICES)
