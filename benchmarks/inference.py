@@ -66,7 +66,7 @@ def make_artefacts(model: str, data: str | None, folder: Path) -> dict[str, floa
     for quantize in ("float32", "float16", "int8"):
         content = convert(source.model, quantize, source.samples.representative)
         (folder / f"{quantize}.tflite").write_bytes(content)
-    files = [str(one.image) for one in source.samples.scored]
+    files = [str(path) for case in source.samples.scored for path in case.files]
     (folder / "case.json").write_text(json.dumps({"files": files, "reading": reading}))
 
     shape = (1, *source.model.input_shape[1:])

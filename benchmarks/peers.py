@@ -161,11 +161,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     # All are fed as agd_small is.
     config = make_config({"preset": "agd_small", **values})
     set_seed(options.seed, deterministic=False)
-    slices = find_data(options.data)
-    cache = build_cache(slices, options.size)
-    fold = deal_folds(config, slices, cache)[options.fold]
+    cache = build_cache(find_data(options.data), options.size)
+    fold = deal_folds(config, cache)[options.fold]
     sides = {
-        side: select(slices, getattr(fold, side), "subject")
+        side: select(cache.slices, getattr(fold, side), "subject")
         for side in ("train", "validation", "test")
     }
     batch = config.training.batch_size

@@ -29,7 +29,6 @@ from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.datasets import find_data
 from agd_keras.data.recipes import RECIPES
-from agd_keras.io.slices import Slice
 from agd_keras.presets import preset_values
 from agd_keras.runs.environment import describe_environment
 from agd_keras.training.build import build_model, compile_model
@@ -101,7 +100,7 @@ def measure(job: Callable[[int], None], batches: int) -> tuple[float, float]:
     return time.perf_counter() - wall, processor() - busy
 
 
-def compare(cache: Cache, slices: list[Slice], options: argparse.Namespace) -> None:
+def compare(cache: Cache, options: argparse.Namespace) -> None:
     """Prints the table of one image size."""
     size = cache.image_size
     config = make_config(merge(preset_values(options.preset), {"data": {"image_size": size}}))
@@ -109,7 +108,7 @@ def compare(cache: Cache, slices: list[Slice], options: argparse.Namespace) -> N
     compile_model(model, config.training, steps=100)
 
     def stream(augment: str) -> tf.data.Dataset:
-        return make_dataset(cache, slices, options.batch, augment, training=True)
+        return make_dataset(cache, cache.slices, options.batch, augment, training=True)
 
     held = next(iter(stream("strong")))
     memory = tf.data.Dataset.from_tensors(held).repeat()
@@ -152,14 +151,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="rounds to take medians over")
     parser.add_argument("--preset", default="agd_small", help="model of the training step")
     options = parser.parse_args()
-    slices = find_data(options.data)
+    cases = find_data(options.data)
     where = describe_environment(resolve_precision("auto"))
     print(
         f"{where['processor']}, {where['cores']} cores, {where['device']}, {where['precision']}; "
-        f"TensorFlow {tf.__version__}, Keras {keras.__version__}; {len(slices)} slices"
+        f"TensorFlow {tf.__version__}, Keras {keras.__version__}; {sum(len(case.files) for case in cases)} slices"
     )
     for size in options.sizes:
-        compare(build_cache(slices, size), slices, options)
+        compare(build_cache(cases, size), options)
 
 
 if __name__ == "__main__":

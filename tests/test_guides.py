@@ -7,8 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from agd_keras.evaluation.evaluate import read_patient
-from agd_keras.io.slices import check_slices, find_slices
+from agd_keras.io.data_set import check_cases, find_data_set
+from agd_keras.io.labels import read_labelled
 
 GUIDES = sorted((Path(__file__).resolve().parents[1] / "docs").glob("*.md"))
 
@@ -47,9 +47,10 @@ def test_own_scans_become_a_data_set(tmp_path, monkeypatch):
     save(truth, folder / "BraTS_1_seg.nii.gz")
     guide["convert_brats"](folder, tmp_path / "data")
 
-    slices = find_slices(tmp_path / "data")
-    assert check_slices(slices) == []
-    images, masks = read_patient(slices)
+    cases = find_data_set(tmp_path / "data")
+    assert check_cases(cases) == []
+    case, masks = read_labelled(cases[0])
+    images = case.images
     assert images.shape == (3, 24, 24, 3)  # square, two columns of air on each side
     # Columns run to the patient's left and rows to the back, as the array's first two axes do.
     expected = np.pad(truth.transpose(2, 1, 0) > 0, ((0, 0), (0, 0), (2, 2)))

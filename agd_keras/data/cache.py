@@ -10,24 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from itertools import groupby
+from functools import cached_property
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
 from agd_keras.data.root import cache_root
+from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
-from agd_keras.io.image_files import read_image, read_mask
-from agd_keras.io.slices import (
-    Slice,
-    check_slices,
-    digest_slices,
-    fingerprint_of,
-    problems_error,
-)
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.data_set import check_cases, problems_error
+from agd_keras.io.fingerprint import digest_cases, fingerprint_of
+from agd_keras.io.geometry import square_view
+from agd_keras.io.labels import read_labelled
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 CHANNELS = 3
 Progress = Callable[[int, int], object]
 
@@ -39,20 +39,23 @@ class Cache:
     A file holds the image as float16, shape `(image_size, image_size, 3)`, then the mask as uint8
     0 or 1, shape `(image_size, image_size)`, both in C order: TensorFlow reads and decodes it
     without Python. Float16 keeps 3 decimals of the normalised values, a tenth of a grey level.
+    Beside them lies each case's mask at its original size, a bit a pixel.
 
     Args:
         folder: Where the files lie.
         image_size: Side of images and masks in pixels.
         fingerprint: Hexadecimal key of these files and settings.
-        areas: Tumour area by slice name, in pixels of the original mask.
-        data_fingerprint: Key of the data alone, the same for every copy, see `slices`.
-        digests: What that key is made of, by slice name, see `digest_slices`.
+        cases: By case its `patient`; `numbers` of the slices; `areas` of tumour in pixels of the
+            original mask; `shape`, height and width of the original; `view`, those of the square
+            field of view that the network sees, and `corner`, where in it the original begins.
+        data_fingerprint: Key of the data alone, the same for every copy, see `data_fingerprint`.
+        digests: What that key is made of, see `digest_cases`.
     """
 
     folder: Path
     image_size: int
     fingerprint: str
-    areas: dict[str, int]
+    cases: dict[str, dict[str, Any]]
     data_fingerprint: str
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,6 +63,20 @@ class Cache:
     def image_bytes(self) -> int:
         """Length of the image in a file; the mask follows."""
         return 2 * CHANNELS * self.image_size**2
+
+    @cached_property
+    def slices(self) -> list[Slice]:
+        """All slices, by patient, case and number."""
+        return sorted(
+            Slice(entry["patient"], case, number, place)
+            for case, entry in self.cases.items()
+            for place, number in enumerate(entry["numbers"])
+        )
+
+    @cached_property
+    def areas(self) -> dict[str, int]:
+        """Tumour area by slice name, in pixels of the original mask."""
+        return {one.name: self.cases[one.case]["areas"][one.place] for one in self.slices}
 
     def path(self, slice_: Slice) -> Path:
         """Returns the raw file of a slice."""
@@ -73,9 +90,16 @@ class Cache:
         mask = np.frombuffer(raw[self.image_bytes :], np.uint8).reshape(side, side)
         return image.astype(np.float32), mask.astype(bool)
 
+    def read_mask(self, case: str) -> np.ndarray:
+        """Reads a case's mask at its original size: boolean, `(slices, height, width)`."""
+        entry = self.cases[case]
+        shape = (len(entry["numbers"]), *entry["shape"])
+        bits = np.fromfile(self.folder / f"{case}.mask", np.uint8)
+        return np.unpackbits(bits, count=prod(shape)).reshape(shape).astype(bool)
+
 
 def build_cache(
-    slices: Sequence[Slice],
+    cases: Sequence[CaseRef],
     image_size: int,
     root: str | Path | None = None,
     progress: Progress | None = None,
@@ -86,13 +110,13 @@ def build_cache(
     start: a second for the 0.75 GB of LGG. It is filled under another name and renamed when whole,
     so that an interrupted start leaves nothing that a later one could mistake for data, and
     processes that build the same cache at once end up with one of theirs. Memory holds a few
-    patients at a time.
+    cases at a time.
 
     Args:
-        slices: Slices with masks, of whole patients: intensities are normalised by patient.
+        cases: Cases with labels: intensities are normalised by case.
         image_size: Side of the network's square input in pixels.
         root: Folder for caches. Default: `$AGD_KERAS_CACHE`, or `~/.cache/agd_keras`.
-        progress: Called as `progress(done, total)`, in slices, while building.
+        progress: Called as `progress(done, total)`, in cases, while building.
 
     Returns:
         The `Cache`.
@@ -104,33 +128,36 @@ def build_cache(
 
     >>> import tempfile
     >>> from agd_keras.data.phantom import make_phantom
-    >>> from agd_keras.io.slices import find_slices
+    >>> from agd_keras.io.data_set import find_data_set
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     root = make_phantom(f"{folder}/data", patients=1, slices=2, size=32)
-    ...     slices = find_slices(root)
-    ...     image, mask = build_cache(slices, 16, root=f"{folder}/cache").read(slices[0])
+    ...     cache = build_cache(find_data_set(root), 16, root=f"{folder}/cache")
+    ...     image, mask = cache.read(cache.slices[0])
     >>> image.shape, mask.shape
     ((16, 16, 3), (16, 16))
     """
     root = cache_root(root)
-    if not slices:
-        raise InputError("the data set has no slices")
-    slices = sorted(slices)
-    for one in slices:
-        _mask_path(one)
+    if not cases:
+        raise InputError("the data set has no cases")
+    cases = sorted(cases)
+    for case in cases:
+        if not case.label:
+            raise InputError(f"{case.files[0]}: expected a mask beside it")
     try:
-        digests = digest_slices(slices)
+        digests = digest_cases(cases)
     except InputError:
-        _check(slices)
+        _check(cases)
         raise
     data_fingerprint = fingerprint_of(digests)
     settings = f"{CACHE_VERSION} {PREPROCESS_VERSION} {image_size} {data_fingerprint}"
-    fingerprint = hashlib.sha256(settings.encode()).hexdigest()[:16]
+    # The same files could be other cases of other persons.
+    who = [(case.patient_id, case.case_id, case.contrasts, case.values) for case in cases]
+    fingerprint = hashlib.sha256(f"{settings} {who}".encode()).hexdigest()[:16]
     folder = root / fingerprint
     if (cache := _load(folder)) is not None:
         return replace(cache, digests=digests)
 
-    _check(slices)
+    _check(cases)
     try:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
@@ -138,30 +165,23 @@ def build_cache(
         work.mkdir()
         try:
             cache = Cache(work, image_size, fingerprint, {}, data_fingerprint, digests)
-            _fill(cache, slices, progress)
-            if digest_slices(slices) != digests:
+            _fill(cache, cases, progress)
+            if digest_cases(cases) != digests:
                 raise InputError("the data changed while it was prepared; start again")
             _publish(work, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        needed = len(slices) * (2 * CHANNELS + 1) * image_size**2 / 2**20
         raise InputError(
-            f"{root}: cannot write the cache of {needed:.0f} MiB: {error.strerror}; "
+            f"{root}: cannot write the cache: {error.strerror}; "
             "AGD_KERAS_CACHE names another folder"
         ) from error
     return replace(cache, folder=folder)
 
 
-def _mask_path(slice_: Slice) -> Path:
-    if slice_.mask is None:
-        raise InputError(f"{slice_.image}: expected a mask beside it")
-    return slice_.mask
-
-
-def _check(slices: Sequence[Slice]) -> None:
-    if problems := check_slices(slices):
-        raise problems_error(os.path.commonpath([one.image.parent for one in slices]), problems)
+def _check(cases: Sequence[CaseRef]) -> None:
+    if problems := check_cases(cases):
+        raise problems_error(os.path.commonpath([case.files[0].parent for case in cases]), problems)
 
 
 def _load(folder: Path) -> Cache | None:
@@ -170,31 +190,42 @@ def _load(folder: Path) -> Cache | None:
         index = json.loads((folder / "index.json").read_text())
         cache = Cache(folder, **index)
         size = cache.image_bytes + cache.image_size**2
+        names = [cache.path(one).name for one in cache.slices]
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return cache if all(sizes.get(f"{name}.raw") == size for name in cache.areas) else None
+    whole = all(f"{case}.mask" in sizes for case in cache.cases)
+    return cache if whole and all(sizes.get(name) == size for name in names) else None
 
 
-def _fill(cache: Cache, slices: Sequence[Slice], progress: Progress | None) -> None:
-    def prepare(patient: list[Slice]) -> int:
-        originals = np.stack([read_image(slice_.image) for slice_ in patient])
-        images = prepare_patient(originals, cache.image_size)
-        for slice_, image in zip(patient, images, strict=True):
-            mask = read_mask(_mask_path(slice_))
-            cache.areas[slice_.name] = int(mask.sum())
-            small = resize_mask(mask, cache.image_size)
+def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> None:
+    def prepare(ref: CaseRef) -> None:
+        case, label = read_labelled(ref)
+        view, where = square_view(case.images, case.spacing)
+        mask = np.zeros(view.shape[:3], bool)
+        mask[where] = label
+        numbers = ref.numbers or range(1, len(label) + 1)
+        corner = [where[axis].start or 0 for axis in (1, 2)]
+        cache.cases[ref.case_id] = {
+            "patient": ref.patient_id,
+            "numbers": list(numbers),
+            "areas": label.sum(axis=(1, 2)).tolist(),
+            "shape": list(label.shape[1:]),
+            "view": list(view.shape[1:3]),
+            "corner": corner,
+        }
+        np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
+        images = prepare_patient(view, cache.image_size)
+        for place, (number, image) in enumerate(zip(numbers, images, strict=True)):
+            small = resize_mask(mask[place], cache.image_size)
             raw = image.astype("<f2").tobytes() + small.astype(np.uint8).tobytes()
-            cache.path(slice_).write_bytes(raw)
-        return len(patient)
+            name = Slice(ref.patient_id, ref.case_id, number, place)
+            cache.path(name).write_bytes(raw)
 
-    patients = [list(group) for _, group in groupby(slices, key=lambda slice_: slice_.patient)]
-    done = 0
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        for count in pool.map(prepare, patients):
-            done += count
+        for done, _ in enumerate(pool.map(prepare, cases), start=1):
             if progress:
-                progress(done, len(slices))
+                progress(done, len(cases))
     index = {one.name: getattr(cache, one.name) for one in fields(cache)[1:-1]}
     (cache.folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))
 

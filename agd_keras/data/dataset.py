@@ -10,8 +10,8 @@ import tensorflow as tf
 from agd_keras.data.augment import augment as augment_batch
 from agd_keras.data.cache import CHANNELS, Cache
 from agd_keras.data.recipes import get_recipe
+from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
-from agd_keras.io.slices import Slice
 
 # Random numbers of the two purposes come from seeds (seed + constant, position): apart for any
 # two seeds that a user would choose.
@@ -42,8 +42,8 @@ def make_dataset(
     the bits do not depend on the number of threads, and `start` continues a stream anywhere.
 
     Args:
-        cache: What `build_cache` returned for these slices, and possibly others.
-        slices: Slices to draw from.
+        cache: What `build_cache` returned.
+        slices: Slices of the cache to draw from.
         batch_size: Slices in a batch.
         augment: Name of the recipe: `"none"`, `"paper"`, `"strong"` or `"heavy"`.
         seed: Seed of the order and of the augmentation.
@@ -67,12 +67,12 @@ def make_dataset(
 
     >>> import tempfile
     >>> from agd_keras.data import cache, phantom
-    >>> from agd_keras.io import slices
+    >>> from agd_keras.io.data_set import find_data_set
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found = slices.find_slices(phantom.make_phantom(f"{folder}/d", 1, 4, size=32))
+    ...     found = find_data_set(phantom.make_phantom(f"{folder}/d", 1, 4, size=32))
     ...     cached = cache.build_cache(found, 16, root=f"{folder}/c")
-    ...     dataset = make_dataset(cached, found, batch_size=2, augment="strong", training=True)
-    ...     image, targets = next(iter(dataset))
+    ...     stream = make_dataset(cached, cached.slices, 2, augment="strong", training=True)
+    ...     image, targets = next(iter(stream))
     >>> image.shape, targets["mask"].shape
     (TensorShape([2, 16, 16, 3]), TensorShape([2, 16, 16, 1]))
     """

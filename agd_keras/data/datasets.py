@@ -3,26 +3,26 @@
 from pathlib import Path
 
 from agd_keras.data.phantom import ensure_phantom
-from agd_keras.io.slices import Slice, find_slices
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.data_set import find_data_set
 
 
-def find_data(data: str | Path) -> list[Slice]:
-    """Finds the slices of a data set, with their masks.
+def find_data(data: str | Path) -> list[CaseRef]:
+    """Finds the cases of a data set, with their labels.
 
     Args:
         data: `phantom`, the embedded data set, which is made on first use; or a folder in the
             `kaggle_3m` layout.
 
     Returns:
-        The slices, by patient and number.
+        The cases, by patient.
 
     Raises:
         InputError: The folder is not a data set.
 
     Example:
 
-    >>> slices = find_data("phantom")
-    >>> len({one.patient for one in slices})
+    >>> len(find_data("phantom"))
     24
     """
-    return find_slices(ensure_phantom() if str(data) == "phantom" else data)
+    return find_data_set(ensure_phantom() if str(data) == "phantom" else data)

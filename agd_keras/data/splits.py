@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
-from agd_keras.io.slices import Slice
 
 SPLITS = ("subject", "record")
 
@@ -82,7 +82,7 @@ def make_folds(
 
     Example:
 
-    >>> slices = [Slice(case, 1, Path(case), None) for case in "abcdef"]
+    >>> slices = [Slice(case, case, 1, 0) for case in "abcdef"]
     >>> make_folds(slices, {one.name: 9 for one in slices}, folds=3, portions=3)[0]
     Fold(index=0, train=('a', 'd'), validation=('b', 'f'), test=('c', 'e'))
     """
@@ -184,7 +184,7 @@ def select(slices: Iterable[Slice], units: Iterable[str], split: str) -> list[Sl
 
     Example:
 
-    >>> slices = [Slice(case, 1, Path(case), None) for case in "abc"]
+    >>> slices = [Slice(case, case, 1, 0) for case in "abc"]
     >>> [one.patient for one in select(slices, ["c", "a"], "subject")]
     ['a', 'c']
     """

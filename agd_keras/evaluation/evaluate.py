@@ -1,54 +1,18 @@
-"""The one measure: a predictor on patients in, every figure out."""
+"""The one measure: a predictor on cases in, every figure out."""
 
-from collections.abc import Callable, Iterable
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from agd_keras.errors import InputError
 from agd_keras.evaluation.patients import score_patient, summarize
-from agd_keras.io.image_files import read_image, read_mask
-from agd_keras.io.slices import Slice
+from agd_keras.io.case import Case
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.labels import read_labelled
 
 PROTOCOL = ("split", "folds", "augmentation", "seed", "model", "data_fingerprint")
 
-Predict = Callable[[np.ndarray], np.ndarray]
-
-
-def read_patient(slices: list[Slice]) -> tuple[np.ndarray, np.ndarray]:
-    """Reads all slices of one patient at their original size.
-
-    Args:
-        slices: Slices of one patient, in order.
-
-    Returns:
-        Images, uint8 of shape `(slices, height, width, 3)`, and masks, boolean of shape
-        `(slices, height, width)`.
-
-    Raises:
-        InputError: A slice has no mask, a mask has another size than its image, or the slices
-            differ in size.
-    """
-    images: list[np.ndarray] = []
-    masks: list[np.ndarray] = []
-    for item in slices:
-        if item.mask is None:
-            raise InputError(f"{item.image}: expected a mask beside the image to evaluate on")
-        image, mask = read_image(item.image), read_mask(item.mask)
-        if mask.shape != image.shape[:2]:
-            raise InputError(
-                f"{item.mask}: expected the size of its image {image.shape[:2]}, got {mask.shape}"
-            )
-        if images and image.shape != images[0].shape:
-            raise InputError(
-                f"{item.image}: expected the size of the patient's first slice "
-                f"{images[0].shape[:2]}, got {image.shape[:2]}"
-            )
-        images.append(image)
-        masks.append(mask)
-    return np.stack(images), np.stack(masks).astype(bool, copy=False)
+Predict = Callable[[Case], np.ndarray]
 
 
 def check_probability(probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -75,69 +39,85 @@ def check_probability(probability: np.ndarray, shape: tuple[int, ...]) -> np.nda
     return probability
 
 
-def by_patient(slices: Iterable[Slice]) -> dict[str, list[Slice]]:
-    """Groups slices by patient, in order."""
-    return {name: list(own) for name, own in groupby(sorted(slices), key=attrgetter("patient"))}
-
-
 def evaluate(
     predict: Predict,
-    slices: Iterable[Slice],
+    cases: Iterable[CaseRef],
     threshold: float = 0.5,
     surface: bool = True,
     protocol: dict[str, Any] | None = None,
-    on_patient: Callable[[str, dict[str, Any]], None] | None = None,
-    among: Iterable[Slice] | None = None,
+    on_case: Callable[[str, dict[str, Any]], None] | None = None,
+    scored: Mapping[str, Sequence[int]] | None = None,
+    make_mask: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """Measures a predictor at the original resolution, one patient in memory at a time.
+    """Measures a predictor at the original resolution, one case in memory at a time.
 
     Args:
-        predict: Function of the uint8 images of one patient, `(slices, height, width, 3)`, that
-            returns the float probabilities of tumour, `(slices, height, width)`, 0 to 1.
-        slices: Slices with masks, of any number of patients and in any order.
+        predict: Function of a `Case` that returns the float probabilities of tumour, 0 to 1, of
+            shape `(slices, height, width)`, such as `predict_case` of a predictor.
+        cases: Cases with labels, in any order.
         threshold: A pixel is predicted as tumour at or above this probability. One other than 0.5
-            belongs to the model and was chosen on validation data, never on these slices.
+            belongs to the model and was chosen on validation data, never on these cases.
         surface: Whether to compute `hd95` and `nsd`, which take most of the time; None without.
         protocol: How the model came about and what it is measured on: the keys of `PROTOCOL` and
             any further ones. A key not given is None.
-        on_patient: Called with name and entry of each patient as it is done.
-        among: All slices of the patients, where `slices` are only some of them, as in a record-wise
-            split: `predict` then sees the whole patient, over whom intensities are normalised.
+        on_case: Called with name and entry of each case as it is done.
+        scored: By case the places of the slices to score, where they are only some of them, as in a
+            record-wise split: `predict` sees the whole case, over which intensities are normalised.
+        make_mask: Function of the probabilities of a whole case that returns its mask, boolean.
+            Default: what is at or above the threshold.
 
     Returns:
         Everything that `metrics.json` holds: `protocol`, `threshold`, `pooled`, `subject`, `slice`,
-        `calibration`, and `subjects` by patient. Distances are in pixels of a stack with unit
-        spacing, since LGG states none; a patient of whom only some slices are given, as in a
-        record-wise split, is measured as the stack of those. What cannot be computed is None.
+        `calibration`, and `subjects` by case. Distances are in pixels of a stack with unit
+        spacing, since LGG states none; a case of which only some slices are scored is measured as
+        the stack of those. What cannot be computed is None.
 
     Raises:
-        InputError: There is no slice, one has no mask, or sizes do not fit.
+        InputError: There is no case, one has no label, or sizes do not fit.
         ValueError: `predict` returned something else than probabilities of the stack's shape.
 
     Example:
 
     >>> import tempfile
     >>> from agd_keras.data.phantom import make_phantom
-    >>> from agd_keras.io.slices import find_slices
+    >>> from agd_keras.io.data_set import find_data_set
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     slices = find_slices(make_phantom(f"{folder}/phantom", patients=2, slices=8, size=64))
-    ...     metrics = evaluate(lambda images: np.zeros(images.shape[:3]), slices)
+    ...     cases = find_data_set(make_phantom(f"{folder}/phantom", patients=2, slices=8, size=64))
+    ...     metrics = evaluate(lambda case: np.zeros(case.images.shape[:3]), cases)
     >>> metrics["pooled"]["recall"]
     0.0
     """
-    slices = list(slices)
-    whole = by_patient(slices if among is None else among)
     subjects: dict[str, dict[str, Any]] = {}
-    for patient, scored in by_patient(slices).items():
-        images, truth = read_patient(whole[patient])
-        probability = check_probability(predict(images), truth.shape)
-        places = [whole[patient].index(one) for one in scored]
-        subjects[patient] = score_patient(truth[places], probability[places], threshold, surface)
-        if on_patient:
-            on_patient(patient, subjects[patient])
+    for ref in sorted(cases):
+        truth, probability = predict_labelled(predict, ref)
+        mask = make_mask(probability) if make_mask else probability >= threshold
+        if scored is not None:
+            places = list(scored[ref.case_id])
+            truth, probability, mask = truth[places], probability[places], mask[places]
+        subjects[ref.case_id] = score_patient(truth, probability, threshold, surface, mask)
+        if on_case:
+            on_case(ref.case_id, subjects[ref.case_id])
     return {
         "protocol": dict.fromkeys(PROTOCOL) | (protocol or {}),
         "threshold": threshold,
         **summarize(subjects),
         "subjects": subjects,
     }
+
+
+def predict_labelled(predict: Predict, ref: CaseRef) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a case and predicts it.
+
+    Args:
+        predict: As for `evaluate`.
+        ref: A case with a label.
+
+    Returns:
+        Truth, boolean, and probabilities, both of shape `(slices, height, width)`.
+
+    Raises:
+        InputError: The case cannot be read.
+        ValueError: `predict` returned something else than probabilities of the stack's shape.
+    """
+    case, truth = read_labelled(ref)
+    return truth, check_probability(predict(case), truth.shape)

@@ -11,7 +11,11 @@ from agd_keras.evaluation.surface import hd95, nsd
 
 
 def score_patient(
-    truth: np.ndarray, probability: np.ndarray, threshold: float = 0.5, surface: bool = True
+    truth: np.ndarray,
+    probability: np.ndarray,
+    threshold: float = 0.5,
+    surface: bool = True,
+    prediction: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Scores the whole stack of one patient.
 
@@ -20,6 +24,7 @@ def score_patient(
         probability: Float array of the same shape, values 0 to 1.
         threshold: A pixel is predicted as tumour at or above this probability.
         surface: Whether to compute `hd95` and `nsd`, which take most of the time.
+        prediction: The mask, boolean, where more than the threshold decides on it.
 
     Returns:
         `dice`, `iou`, `hd95` and `nsd` in pixels, `voxels_true`, `voxels_pred`; and the sums from
@@ -32,7 +37,8 @@ def score_patient(
     >>> entry["dice"], entry["voxels_pred"], entry["fp"]
     (0.5, 2, 1)
     """
-    prediction = probability >= threshold
+    if prediction is None:
+        prediction = probability >= threshold
     per_slice = [scores.count(*pair) for pair in zip(truth, prediction, strict=True)]
     tumor = [counts for counts in per_slice if counts.tp + counts.fn]
     empty = [counts for counts in per_slice if not counts.tp + counts.fn]

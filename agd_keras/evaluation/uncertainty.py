@@ -8,9 +8,11 @@ from scipy import special, stats
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation import reliability, scores
-from agd_keras.evaluation.evaluate import by_patient, check_probability, read_patient
+from agd_keras.evaluation.evaluate import check_probability
 from agd_keras.evaluation.reliability import near_tumor
-from agd_keras.io.slices import Slice
+from agd_keras.io.case import Case
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.labels import read_labelled
 
 LEVELS = 41  # thresholds of the QU-BraTS curves, as its evaluation program has them
 
@@ -195,19 +197,19 @@ def _ordered(loss: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def evaluate_uncertainty(
-    predict: Callable[[np.ndarray], Maps],
-    slices: Iterable[Slice],
+    predict: Callable[[Case], Maps],
+    cases: Iterable[CaseRef],
     threshold: float = 0.5,
-    on_patient: Callable[[str], object] | None = None,
+    on_case: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
-    """Measures uncertainty at the original resolution, one patient in memory at a time.
+    """Measures uncertainty at the original resolution, one case in memory at a time.
 
     Args:
-        predict: Function of the images of one patient, as for `evaluate`, that returns the mean
-            probability, its entropy in nats, and a score.
-        slices: Slices with masks of whole patients.
+        predict: Function of a `Case`, as for `evaluate`, that returns the mean probability, its
+            entropy in nats, and a score.
+        cases: Cases with labels.
         threshold: A pixel is predicted as tumour at or above this probability.
-        on_patient: Called with the name of each patient as it is done.
+        on_case: Called with the name of each case as it is done.
 
     Returns:
         Everything that `uncertainty.json` holds: `subjects`, Dice and score by patient;
@@ -216,23 +218,23 @@ def evaluate_uncertainty(
         `near_tumor`, as in `metrics.json`, and `boundary`. What cannot be computed is None.
 
     Raises:
-        InputError: There is no slice, one has no mask, or sizes do not fit.
+        InputError: There is no case, one has no label, or sizes do not fit.
 
     Example:
 
-    >>> evaluate_uncertainty(predictor.predict, slices)  # doctest: +SKIP
+    >>> evaluate_uncertainty(predict, cases)  # doctest: +SKIP
     {'subjects': {'TCGA_CS_4941': {'dice': 0.87, 'score': 0.41}}, ...}
     """
     subjects: dict[str, dict[str, float]] = {}
     curves: list[dict[str, list[float]]] = []
     sums: dict[str, list[dict[str, Any]]] = {"image": [], "near_tumor": [], "boundary": []}
-    for patient, own in by_patient(slices).items():
-        images, truth = read_patient(own)
-        maps = predict(images)
+    for ref in sorted(cases):
+        case, truth = read_labelled(ref)
+        maps = predict(case)
         probability = check_probability(maps.probability, truth.shape)
         prediction = probability >= threshold
         dice = scores.dice(scores.count(truth, prediction))
-        subjects[patient] = {"dice": dice, "score": maps.score}
+        subjects[ref.case_id] = {"dice": dice, "score": maps.score}
         curves.append(filtering_curves(truth, prediction, maps.entropy / np.log(2)))
         regions = {
             "image": np.ones_like(truth),
@@ -241,8 +243,8 @@ def evaluate_uncertainty(
         }
         for name, region in regions.items():
             sums[name].append(reliability.calibration_sums(truth, probability, prediction, region))
-        if on_patient:
-            on_patient(patient)
+        if on_case:
+            on_case(ref.case_id)
     if not subjects:
         raise InputError("evaluation: expected at least one patient, got none")
     total = {name: reliability.add_calibration(stacks) for name, stacks in sums.items()}

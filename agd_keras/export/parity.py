@@ -74,7 +74,7 @@ def measure_parity(
     counts: dict[str, list[scores.Counts]] = {name: [] for name in (*candidates, *served)}
     largest: dict[str, float] = {}
     total: dict[str, float] = {}
-    pixels = 0
+    pixels = slices = 0
     for images, prepared, truth in read_prepared(samples.scored, model.input_shape[1]):
         one = prepared[:1]
         outputs = {
@@ -87,6 +87,7 @@ def measure_parity(
             largest[name] = max(largest.get(name, 0.0), float(difference.max()))
             total[name] = total.get(name, 0.0) + float(difference.sum(dtype=np.float64))
         pixels += outputs["keras"]["mask"].size
+        slices += len(truth)
         for name, output in outputs.items():
             mask = [resize_probability(one[..., 0], truth.shape[1:]) for one in output["mask"]]
             counts[name].append(
@@ -107,7 +108,7 @@ def measure_parity(
         "data": samples.data,
         "scored": samples.side,
         "patients": len(counts["keras"]),
-        "slices": len(samples.scored),
+        "slices": slices,
         "threshold": threshold,
         "temperature": temperature,
         "difference": {

@@ -1,4 +1,4 @@
-"""Which slices an exported model is compared on, and which ones its integers are fitted to."""
+"""Which cases an exported model is compared on, and which ones its integers are fitted to."""
 
 import logging
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ import numpy as np
 from agd_keras.config import load_config
 from agd_keras.data.datasets import find_data
 from agd_keras.data.preprocess import prepare_patient
-from agd_keras.data.splits import load_folds, select
-from agd_keras.evaluation.evaluate import by_patient, read_patient
-from agd_keras.io.slices import Slice
+from agd_keras.data.splits import load_folds
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.geometry import square_view
+from agd_keras.io.labels import read_labelled
 from agd_keras.weights import find_model
 
 logger = logging.getLogger(__name__)
@@ -25,24 +26,24 @@ SCORED, REPRESENTATIVE = 16, 8
 
 @dataclass(frozen=True)
 class Samples:
-    """Slices of one data set.
+    """Cases of one data set.
 
     Args:
         data: Name or folder of the data set.
         side: What `scored` is of it: `"validation patients"` or `"patients"`.
-        scored: Slices on which the exported model and its original are compared.
-        representative: Slices from which ranges of values are taken, not among `scored` if the
+        scored: Cases on which the exported model and its original are compared.
+        representative: Cases from which ranges of values are taken, not among `scored` if the
             run tells which patients it was trained on.
     """
 
     data: str
     side: str
-    scored: list[Slice]
-    representative: list[Slice]
+    scored: list[CaseRef]
+    representative: list[CaseRef]
 
 
 def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples:
-    """Picks slices by the run that a model lies in.
+    """Picks cases by the run that a model lies in.
 
     Args:
         model: A run folder, or a `.keras` file in one or elsewhere.
@@ -60,7 +61,7 @@ def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples
 
     >>> samples = choose_samples("model.keras", "phantom")
     >>> samples.side, len(samples.scored)
-    ('patients', 320)
+    ('patients', 16)
     """
     path = find_model(model).resolve()
     folders = sorted(path.glob("fold-*")) if path.is_dir() else [path.parent]
@@ -75,39 +76,42 @@ def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples
         why = f"the data of the run, {own}, are not here" if own else "the model names no data"
         logger.warning("%s: %s, compared on the phantom; --data names others", model, why)
         data = "phantom"
-    slices = find_data(data)
+    cases = find_data(data)
     if settings.get("split") == "subject":  # else no patient is new to the model
-        known = {one.patient for one in slices}
+        known = {case.patient_id for case in cases}
         for fold in load_folds(run / "folds.json"):
             here = any(folder.name == f"fold-{fold.index}" for folder in folders)
             if here and known.issuperset(fold.train + fold.validation):
-                trained = _spread(select(slices, fold.train, "subject"), REPRESENTATIVE)
-                scored = select(slices, fold.validation, "subject")
+                trained = [case for case in cases if case.patient_id in fold.train]
+                scored = [case for case in cases if case.patient_id in fold.validation]
+                trained = _spread(trained, REPRESENTATIVE)
                 return Samples(str(data), "validation patients", scored, trained)
-    return Samples(str(data), "patients", _spread(slices, SCORED), _spread(slices, REPRESENTATIVE))
+    return Samples(str(data), "patients", _spread(cases, SCORED), _spread(cases, REPRESENTATIVE))
 
 
-def _spread(slices: list[Slice], count: int) -> list[Slice]:
-    """Slices of some patients at even distances."""
-    patients = list(by_patient(slices).values())
-    places = np.unique(np.linspace(0, len(patients) - 1, count).round().astype(int))
-    return [one for place in places for one in patients[place]]
+def _spread(cases: list[CaseRef], count: int) -> list[CaseRef]:
+    """Some cases at even distances."""
+    places = np.unique(np.linspace(0, len(cases) - 1, count).round().astype(int))
+    return [cases[place] for place in places]
 
 
-def read_prepared(slices: list[Slice], image_size: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Reads patients one after the other, as the network wants them.
+def read_prepared(cases: list[CaseRef], image_size: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Reads cases one after the other, as the network wants them.
 
     Args:
-        slices: Slices with masks. Those of a patient are normalised together.
+        cases: Cases with labels. The slices of one are normalised together.
         image_size: Side of the network's square input in pixels.
 
     Yields:
-        Images, uint8, `(slices, height, width, 3)`; network input, float32, `(slices, image_size,
-        image_size, 3)`; masks, boolean, `(slices, height, width)`.
+        Images in a square field of view, `(slices, height, width, 3)`; network input, float32,
+        `(slices, image_size, image_size, 3)`; masks, boolean, `(slices, height, width)`.
 
     Raises:
         InputError: A file cannot be used.
     """
-    for own in by_patient(slices).values():
-        images, truth = read_patient(own)
+    for ref in cases:
+        case, label = read_labelled(ref)
+        images, where = square_view(case.images, case.spacing)
+        truth = np.zeros(images.shape[:3], bool)
+        truth[where] = label
         yield images, prepare_patient(images, image_size), truth

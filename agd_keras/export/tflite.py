@@ -20,7 +20,7 @@ from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.files import write_bytes
 from agd_keras.inference.calibration import MEMBER, write_calibration
 from agd_keras.inference.exported import SIGNATURE, load_artefact
-from agd_keras.io.slices import Slice
+from agd_keras.io.case_ref import CaseRef
 
 Quantize = Literal["float32", "float16", "int8"]
 FILE = "model.tflite"
@@ -77,10 +77,10 @@ def export_tflite(
     ours = (FILE, PARITY, CARD, MEMBER)
     check_out(out, ours, overwrite)
     source = load_source(model, data)
-    slices = source.samples.representative
+    cases = source.samples.representative
     calibration = source.calibrate(threshold)
     reading = (calibration.threshold, calibration.temperature)
-    content = convert(source.model, quantize, slices, *reading)
+    content = convert(source.model, quantize, cases, *reading)
     check_operators(content)
     with staging(out, ours, overwrite) as work:
         file = work / FILE
@@ -100,7 +100,7 @@ def export_tflite(
 def convert(
     model: keras.Model,
     quantize: Quantize,
-    slices: Sequence[Slice],
+    cases: Sequence[CaseRef],
     threshold: float = 0.5,
     temperature: float = 1.0,
 ) -> bytes:
@@ -109,7 +109,7 @@ def convert(
     Args:
         model: A float32 model made by `agd_autoencoder`.
         quantize: See `export_tflite`.
-        slices: Representative slices, of whole patients; used for `"int8"`.
+        cases: Representative cases; used for `"int8"`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         temperature: What the logits of the probability are scaled by, above 0.
 
@@ -134,7 +134,7 @@ def convert(
             converter.target_spec.supported_types = [tf.float16]
         if quantize == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            inputs = list(_calibration(slices, model.input_shape[1]))
+            inputs = list(_calibration(cases, model.input_shape[1]))
             converter.representative_dataset = lambda: inputs
         try:
             with warnings.catch_warnings():
@@ -145,13 +145,11 @@ def convert(
             raise InputError(f"the model cannot be converted to TFLite ({reason})") from error
 
 
-def _calibration(slices: Sequence[Slice], size: int) -> Iterator[dict[str, np.ndarray]]:
+def _calibration(cases: Sequence[CaseRef], size: int) -> Iterator[dict[str, np.ndarray]]:
     """Slices at even distances, one a batch."""
-    step = max(1, len(slices) // CALIBRATION_SLICES)
-    prepared = (one for _, stack, _ in read_prepared(list(slices), size) for one in stack)
-    for place, one in enumerate(prepared):
-        if place % step == 0:
-            yield {"image": one[None]}
+    prepared = np.concatenate([stack for _, stack, _ in read_prepared(list(cases), size)])
+    for one in prepared[:: max(1, len(prepared) // CALIBRATION_SLICES)]:
+        yield {"image": one[None]}
 
 
 def served_signatures(file: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:

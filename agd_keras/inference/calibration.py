@@ -7,7 +7,7 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from scipy import special
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation import reliability
-from agd_keras.evaluation.evaluate import Predict, by_patient, check_probability, read_patient
+from agd_keras.evaluation.evaluate import (
+    Predict,
+    predict_labelled,
+)
 from agd_keras.files import naming, unique_number, write_text
 from agd_keras.inference.exported import find_version
-from agd_keras.io.slices import Slice
+from agd_keras.io.case_ref import CaseRef
 from agd_keras.text import clean
 
 MEMBER = "calibration.json"
@@ -61,7 +64,7 @@ class Calibration:
 
 
 def fit_calibration(
-    predict: Predict, slices: Iterable[Slice], among: Iterable[Slice] | None = None
+    predict: Predict, cases: Iterable[CaseRef], scored: Mapping[str, Sequence[int]] | None = None
 ) -> Calibration:
     """Fits the temperature on all pixels of validation patients.
 
@@ -70,31 +73,28 @@ def fit_calibration(
     more tumour than there is.
 
     Args:
-        predict: Function of the images of one patient that returns the probabilities of the model
-            as it was trained, as for `evaluate`.
-        slices: Validation slices: neither trained nor tested on.
-        among: All slices of the patients, where `slices` are only some of them.
+        predict: Function of a case that returns the probabilities of the model as it was trained,
+            as for `evaluate`.
+        cases: Validation cases: neither trained nor tested on.
+        scored: By case the places of the validation slices, where they are only some of them.
 
     Returns:
         The `Calibration`, of threshold 0.5; temperature 1 if no slice has tumour.
 
     Raises:
-        InputError: A slice has no mask, or sizes do not fit.
+        InputError: A case has no label, or sizes do not fit.
 
     Example:
 
-    >>> fit_calibration(predictor.predict_patient, slices)  # doctest: +SKIP
+    >>> fit_calibration(predict, cases)  # doctest: +SKIP
     Calibration(temperature=1.47, threshold=0.5, fitted_on={...})
     """
-    slices = list(slices)
-    whole = by_patient(slices if among is None else among)
-    patients = by_patient(slices)
+    cases = sorted(cases)
     # Counts of logits for pixels without and with tumour, so that memory does not grow.
     counts = np.zeros((2, len(LOGITS)))
-    for patient, own in patients.items():
-        images, truth = read_patient(whole[patient])
-        probability = check_probability(predict(images), truth.shape)
-        places = [whole[patient].index(one) for one in own]
+    for ref in cases:
+        truth, probability = predict_labelled(predict, ref)
+        places = slice(None) if scored is None else list(scored[ref.case_id])
         logit = special.logit(np.clip(probability[places], 1e-7, 1 - 1e-7, dtype=np.float64))
         index = np.rint((logit - LOGITS[0]) / (LOGITS[1] - LOGITS[0])).astype(int)
         for tumor in (0, 1):
@@ -110,7 +110,7 @@ def fit_calibration(
         return float(np.average(losses, weights=weights))
 
     fitted_on = {
-        "patients": sorted(patients),
+        "patients": [ref.case_id for ref in cases],
         "pixels": int(weights.sum()),
         "bce_before": cross_entropy(1.0),
         "bce_after": cross_entropy(temperature),

@@ -1,7 +1,46 @@
 """From probabilities to a mask: threshold, then what is too small is left out."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
+
+from agd_keras.errors import InputError
+
+
+@dataclass(frozen=True)
+class Postprocessing:
+    """What happens to the probabilities of a case, in prediction and in evaluation alike.
+
+    Args:
+        threshold: Tumour is where the probability is at least this, above 0 and at most 1.
+        flips: Average with the prediction of the mirrored head.
+        largest_component: Keep the largest component only.
+        min_size: Least number of voxels of a component that is kept.
+
+    Raises:
+        InputError: A number is out of bounds.
+
+    Example:
+
+    >>> Postprocessing(min_size=2).mask(np.array([[[0.9, 0.8, 0.1, 0.7]]])).astype(int).tolist()
+    [[[1, 1, 0, 0]]]
+    """
+
+    threshold: float = 0.5
+    flips: bool = False
+    largest_component: bool = False
+    min_size: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise InputError(f"--threshold {self.threshold}: expected above 0 and at most 1")
+        if self.min_size < 0:
+            raise InputError(f"--min-size {self.min_size}: expected at least 0")
+
+    def mask(self, probability: np.ndarray) -> np.ndarray:
+        """Makes the mask of a case, see `make_mask`."""
+        return make_mask(probability, self.threshold, self.largest_component, self.min_size)
 
 
 def make_mask(

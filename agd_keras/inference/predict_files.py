@@ -2,30 +2,22 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.files import FULL, write_csv
 from agd_keras.inference.outputs import (
-    MAPS,
     draw_overlay,
     replacing,
     resolve_outputs,
     write_maps,
 )
 from agd_keras.inference.postprocess import make_mask, measure
-from agd_keras.inference.uncertainty import (
-    PatientPredictor,
-    UncertaintyMaps,
-    UncertaintyPredictor,
-)
-from agd_keras.io.case import Case
-from agd_keras.io.discovery import Source, find_cases, read_case
-from agd_keras.io.geometry import square_view
+from agd_keras.inference.predict_case import predict_case, predict_maps
+from agd_keras.inference.uncertainty import PatientPredictor, UncertaintyPredictor
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.locks import locked
 from agd_keras.text import clean
 
@@ -38,61 +30,11 @@ COLUMNS = (
 )
 
 
-def predict_case(predictor: PatientPredictor, case: Case, flips: bool = False) -> np.ndarray:
-    """Predicts the probability of tumour at every pixel of a case.
-
-    Args:
-        predictor: What predicts.
-        case: What `read_case` returned.
-        flips: Average with the prediction of the mirrored head (test-time augmentation).
-
-    Returns:
-        Float32 array of shape `(slices, height, width)`, values 0 to 1.
-
-    Raises:
-        InputError: The field of view cannot be one of a head.
-
-    Example:
-
-    >>> from agd_keras.inference.predictor import Predictor
-    >>> from agd_keras.models import agd_autoencoder
-    >>> predictor = Predictor([agd_autoencoder((32, 32, 3), filters=(4, 8))])
-    >>> case = Case(np.zeros((2, 50, 40, 3)), (5.0, 1.0, 1.0), (), print)
-    >>> predict_case(predictor, case).shape
-    (2, 50, 40)
-    """
-    images, where = square_view(case.images, case.spacing)
-    probability = predictor.predict_patient(images)
-    if flips:
-        mirrored = predictor.predict_patient(images[:, :, ::-1])
-        probability = (probability + mirrored[:, :, ::-1]) / 2
-    return probability[where]
-
-
-def predict_maps(predictor: UncertaintyPredictor, case: Case) -> UncertaintyMaps:
-    """Predicts the probability of tumour at every pixel of a case, and how sure it is.
-
-    Args:
-        predictor: What predicts several times over.
-        case: What `read_case` returned.
-
-    Returns:
-        The maps, each of shape `(slices, height, width)`, and the score of the case.
-
-    Raises:
-        InputError: The field of view cannot be one of a head.
-    """
-    images, where = square_view(case.images, case.spacing)
-    maps = predictor.predict(images)
-    cut = {name: getattr(maps, name)[where] for name in MAPS}
-    return replace(maps, **cut)
-
-
-def _place(source: Source) -> Path:
+def _place(source: CaseRef) -> Path:
     return source.files[0] if len(source.files) == 1 else source.files[0].parent
 
 
-def _describe(source: Source, error: Exception) -> str:
+def _describe(source: CaseRef, error: Exception) -> str:
     """One line on why a case was not predicted, which names its file."""
     if isinstance(error, InputError):
         return str(error)
@@ -184,10 +126,10 @@ def predict_files(
     rows: list[dict[str, Any]] = []
     failed: list[InputError] = []
 
-    def predict_source(source: Source) -> dict[str, Any]:
+    def predict_source(source: CaseRef) -> dict[str, Any]:
         case = read_case(source, descriptions)
-        overlay = [f"{source.name}_overlay.png"]
-        extra = [f"{source.name}_uncertainty.{kind}" for kind in ("npz", "png")]
+        overlay = [f"{source.case_id}_overlay.png"]
+        extra = [f"{source.case_id}_uncertainty.{kind}" for kind in ("npz", "png")]
         wanted = [*case.masks, *extra * bool(uncertain), *overlay * overlays]
         paths = resolve_outputs(out, wanted, source.files, overwrite)
         unwanted = [name for name in (*extra, *overlay) if name not in wanted]
@@ -209,11 +151,11 @@ def predict_files(
             path.unlink(missing_ok=True)
         notes = "; ".join([*case.notes, *more])
         if notes:
-            logger.info("%s: %s", source.name, notes)
+            logger.info("%s: %s", source.case_id, notes)
         found = measure(mask, probability, case.spacing)
-        masks = case.masks[0] if len(case.masks) == 1 else f"{source.name}/"
+        masks = case.masks[0] if len(case.masks) == 1 else f"{source.case_id}/"
         doubt = {"uncertainty": f"{maps.score:.3f}"} if maps else {}
-        return {"case": source.name, **found, **doubt, "masks": masks, "notes": notes}
+        return {"case": source.case_id, **found, **doubt, "masks": masks, "notes": notes}
 
     with locked(out, tidy=True):
         resolve_outputs(out, [TABLE], [], overwrite)  # another process may have ended meanwhile
@@ -227,7 +169,7 @@ def predict_files(
                     line = _describe(source, error)
                     # Without a traceback, which would hold the case.
                     failed.append(InputError(line))
-                    rows.append({"case": source.name, "notes": f"not predicted: {line}"})
+                    rows.append({"case": source.case_id, "notes": f"not predicted: {line}"})
                     if len(sources) > 1:
                         logger.error("%s", line)
                 if progress:

@@ -11,14 +11,12 @@ import numpy as np
 from agd_keras.errors import InputError
 from agd_keras.io import dicom, nifti, pictures
 from agd_keras.io.case import Case, check_file
+from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.contrasts import is_label, is_label_folder
 from agd_keras.io.image_files import SUFFIXES as PICTURES
 from agd_keras.io.layouts import kaggle
 from agd_keras.io.layouts.groups import HOW, group_files, list_files
 from agd_keras.io.layouts.names import read_name, stem_of
-from agd_keras.io.source import Source
-
-__all__ = ["Source", "find_cases", "read_case"]
 
 
 def _kind(path: Path) -> str | None:
@@ -50,21 +48,21 @@ def _scan(folder: Path, place: str, files: dict[str, list[tuple[Path, str]]]) ->
             _scan(path, str(PurePosixPath(place) / path.name), files)
 
 
-def _find_in(folder: Path, channels: Sequence[str]) -> list[Source]:
+def _find_in(folder: Path, channels: Sequence[str]) -> list[CaseRef]:
     """Cases of a folder, in the order of their folders."""
     name = folder.resolve().name or "case"
     files: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     _scan(folder, ".", files)
-    found: list[Source] = []
+    found: list[CaseRef] = []
     pictures_in: dict[str, list[Path]] = defaultdict(list)
     for path, place in files["picture"]:
         pictures_in[place].append(path)
     for place, paths in pictures_in.items():
         slices = kaggle.slices_of(paths[0].parent, paths)
         if slices:
-            found.append(Source(name if place == "." else place, "picture", tuple(slices)))
+            found.append(CaseRef(name if place == "." else place, "picture", tuple(slices)))
         found += [
-            Source(str(PurePosixPath(place) / path.stem), "picture", (path,))
+            CaseRef(str(PurePosixPath(place) / path.stem), "picture", (path,))
             for path in paths
             if path not in slices
         ]
@@ -72,14 +70,14 @@ def _find_in(folder: Path, channels: Sequence[str]) -> list[Source]:
     found += group_files(files["nifti"], labels, channels)
     found += _join_studies(files["dicom"], name)
     if found:
-        return sorted(found, key=lambda source: PurePosixPath(source.name).parts[:-1])
+        return sorted(found, key=lambda source: PurePosixPath(source.case_id).parts[:-1])
     others = list_files([path for path, _ in files["nifti"] + labels])
     if others:
         raise InputError(f"{folder}: expected a FLAIR, found only {others}; {HOW}")
     raise InputError(f"{folder}: expected TIFF, PNG, NIfTI or DICOM, found none in it")
 
 
-def _join_studies(files: Sequence[tuple[Path, str]], name: str) -> list[Source]:
+def _join_studies(files: Sequence[tuple[Path, str]], name: str) -> list[CaseRef]:
     """Makes a case of the DICOM files of a folder, and of a study in folders of their own."""
     folders: dict[str, list[Path]] = defaultdict(list)
     for path, place in files:
@@ -94,7 +92,7 @@ def _join_studies(files: Sequence[tuple[Path, str]], name: str) -> list[Source]:
         if any(place == "." or other.is_relative_to(place) for other in others):
             place = places[0]  # not the folder in which another study lies as well
         own = tuple(path for one in places for path in folders[one])
-        found.append(Source(name if place == "." else place, "dicom", own))
+        found.append(CaseRef(name if place == "." else place, "dicom", own))
     return found
 
 
@@ -102,7 +100,7 @@ def find_cases(
     inputs: Sequence[str | Path],
     channels: Sequence[str] = (),
     contrasts: Mapping[str, str | Path] | None = None,
-) -> list[Source]:
+) -> list[CaseRef]:
     """Finds the cases that files and folders hold, by name; of DICOM, by a look at the header.
 
     A picture is a case. So is a NIfTI file whose name says no contrast; those whose names do, as in
@@ -130,7 +128,7 @@ def find_cases(
     >>> [case.name for case in find_cases([ensure_phantom(patients=2, slices=2, size=32)])]
     ['phantom_001', 'phantom_002']
     """
-    found: list[Source] = []
+    found: list[CaseRef] = []
     given: dict[str, list[Path]] = defaultdict(list)
     for path in dict.fromkeys(map(Path, inputs)):
         if path.is_dir():
@@ -155,13 +153,13 @@ def find_cases(
             for files in by_folder.values():
                 found += group_files(files, (), channels, given=True)
         else:
-            found += [Source(path.stem, kind, (path,)) for path in paths]
+            found += [CaseRef(path.stem, kind, (path,)) for path in paths]
     if contrasts:
         found.append(_as_told(contrasts))
     return _unique(found)
 
 
-def _as_told(contrasts: Mapping[str, str | Path]) -> Source:
+def _as_told(contrasts: Mapping[str, str | Path]) -> CaseRef:
     """The case whose contrasts the user names."""
     files: list[Path] = []
     names: list[str] = []
@@ -187,24 +185,24 @@ def _as_told(contrasts: Mapping[str, str | Path]) -> Source:
     if kinds == {"nifti"}:
         said = read_name(path, ".")
         name = (said.case if said.contrast else name) or path.resolve().parent.name or name
-    return Source(name or "case", kinds.pop(), tuple(files), tuple(names))
+    return CaseRef(name or "case", kinds.pop(), tuple(files), tuple(names))
 
 
-def _unique(sources: list[Source]) -> list[Source]:
+def _unique(sources: list[CaseRef]) -> list[CaseRef]:
     """Numbers names that would fall together, also where a file system ignores case."""
     taken: set[str] = set()
     named = []
     for source in sources:
-        name, number = source.name, 1
+        name, number = source.case_id, 1
         while name.lower() in taken:
             number += 1
-            name = f"{source.name}-{number}"
+            name = f"{source.case_id}-{number}"
         taken.add(name.lower())
-        named.append(replace(source, name=name))
+        named.append(replace(source, case_id=name, patient_id=name))
     return named
 
 
-def read_case(source: Source, descriptions: bool = False) -> Case:
+def read_case(source: CaseRef, descriptions: bool = False) -> Case:
     """Reads one case.
 
     Args:
@@ -228,11 +226,11 @@ def read_case(source: Source, descriptions: bool = False) -> Case:
     if source.problem:
         raise InputError(source.problem)
     if source.kind == "dicom":
-        case = dicom.read_dicom(source.name, source.files, source.contrasts, descriptions)
+        case = dicom.read_dicom(source.case_id, source.files, source.contrasts, descriptions)
     elif source.kind == "nifti":
-        case = nifti.read_nifti(source.name, source.files, source.contrasts)
+        case = nifti.read_nifti(source.case_id, source.files, source.contrasts)
     else:
-        case = pictures.read_pictures(source.name, source.files)
+        case = pictures.read_pictures(source.case_id, source.files)
         if len(source.files) == 1:
             _check_grey(source.files[0], case)
     return replace(case, notes=(*source.notes, *case.notes))

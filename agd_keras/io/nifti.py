@@ -191,6 +191,34 @@ def read_nifti(name: str, files: Sequence[Path], contrasts: Sequence[str] = ()) 
     )
 
 
+def read_label_map(path: Path, source: Path) -> np.ndarray:
+    """Reads a label map as axial slices.
+
+    Args:
+        path: NIfTI file of three dimensions, whole numbers.
+        source: The scan whose voxels it labels.
+
+    Returns:
+        Int16 array of shape `(slices, height, width)`, slices as in `Case.images`.
+
+    Raises:
+        InputError: The file is damaged, lies on another grid than the scan, or holds other numbers.
+    """
+    label, scan = _open(path), _open(source)
+    shapes = label.shape[:3], scan.shape[:3]
+    if label.ndim != 3 or shapes[0] != shapes[1]:
+        found = " and ".join("x".join(map(str, shape)) for shape in (label.shape, shapes[1]))
+        raise InputError(f"{path}: label on another grid than {source.name} ({found} voxels)")
+    if not np.allclose(label.affine, scan.affine, atol=1e-2):
+        raise InputError(f"{path}: label on another grid than {source.name}")
+    with one_line(path, "NIfTI file"), np.errstate(all="ignore"):
+        values = np.asarray(label.dataobj)
+        whole = values.astype(np.int16)
+    if not np.array_equal(values, whole):
+        raise InputError(f"{path}: expected a label map of whole numbers")
+    return to_axial(whole, label.affine)
+
+
 def _write(mask: np.ndarray, paths: Sequence[Path], source: "Nifti1Image") -> None:
     header = source.header.copy()
     header.set_data_dtype(np.uint8)

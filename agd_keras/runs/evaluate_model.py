@@ -1,20 +1,30 @@
 """Measures a predictor on a data set and writes what it found."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from agd_keras.data.datasets import find_data
+from agd_keras.data.preprocess import resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.uncertainty import evaluate_uncertainty
 from agd_keras.files import content, write_text
+from agd_keras.inference.postprocess import Postprocessing
+from agd_keras.inference.predict_case import predict_case, predict_maps
 from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.inference.uncertainty import UncertaintyPredictor
-from agd_keras.io.slices import Slice, check_slices, data_fingerprint, problems_error
+from agd_keras.io.case import Case
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.data_set import check_cases, problems_error
+from agd_keras.io.fingerprint import data_fingerprint
+from agd_keras.io.geometry import square_view
 from agd_keras.locks import locked
 from agd_keras.runs.provenance import find_origin
 from agd_keras.runs.report import SUMS, write_metrics, write_report
@@ -39,72 +49,84 @@ RESULTS = (
 
 def assess(
     predictor: Predictor,
-    slices: list[Slice],
+    cases: Sequence[CaseRef],
     folder: str | Path,
     protocol: dict[str, Any],
     title: str,
     history: str | Path | None = None,
-    among: list[Slice] | None = None,
+    scored: Mapping[str, Sequence[int]] | None = None,
     progress: Callable[[int, int], object] | None = None,
     uncertainty: str | None = None,
+    postprocessing: Postprocessing | None = None,
 ) -> dict[str, Any]:
-    """Scores the slices and writes `metrics.json`, `sums.json`, `figures/` and `report.html`.
+    """Scores cases and writes `metrics.json`, `sums.json`, `figures/` and `report.html`.
 
-    Earlier results in the folder are replaced once the slices are scored.
+    Earlier results in the folder are replaced once the cases are scored.
 
     Args:
         predictor: What predicts.
-        slices: Slices with masks to score.
+        cases: Cases with labels to score.
         folder: Where the results go; must exist.
         protocol: How the model came about and what it is measured on.
         title: Heading of the report.
         history: The training's `history.csv`, for its curves.
-        among: All slices of the patients, where only some are scored.
-        progress: Called as `progress(done, total)`, in patients.
+        scored: By case the places of the slices to score, where they are only some of them.
+        progress: Called as `progress(done, total)`, in cases.
         uncertainty: `tta`, `ensemble` or `mc_dropout`: also measure how well the prediction knows
-            where it fails, on whole patients; writes `uncertainty.json`.
+            where it fails, on whole cases; writes `uncertainty.json`.
+        postprocessing: How masks are made of probabilities. Default: by the model's threshold.
 
     Returns:
         The metrics, as `evaluate` returns them; `metrics.json` leaves out the sums of patients.
 
     Raises:
-        InputError: There is no slice, one has no mask, sizes do not fit, or the history is none.
+        InputError: There is no case, one has no label, sizes do not fit, or the history is none.
 
     Example:
 
     >>> import tempfile
     >>> from agd_keras.data.phantom import make_phantom
-    >>> from agd_keras.io.slices import find_slices
+    >>> from agd_keras.io.data_set import find_data_set
     >>> from agd_keras.models import agd_autoencoder
     >>> predictor = Predictor([agd_autoencoder((32, 32, 3), filters=(4, 8))])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     slices = find_slices(make_phantom(f"{folder}/data", patients=2, slices=4, size=32))
-    ...     metrics = assess(predictor, slices, folder, {"model": "untrained"}, "A try")
+    ...     cases = find_data_set(make_phantom(f"{folder}/data", patients=2, slices=4, size=32))
+    ...     metrics = assess(predictor, cases, folder, {"model": "untrained"}, "A try")
     >>> len(metrics["subjects"])
     2
     """
     folder = Path(folder)
-    patients = len({one.patient for one in slices})
     done: list[str] = []
 
-    def on_patient(patient: str, entry: dict[str, Any] | None = None) -> None:
-        done.append(patient)
+    def on_case(case: str, entry: dict[str, Any] | None = None) -> None:
+        done.append(case)
         if progress:
-            progress(len(done), patients)
+            progress(len(done), len(cases))
 
-    predict = predictor.predict_patient
-    threshold = predictor.calibration.threshold
+    def explain(case: Case, place: int) -> dict[str, np.ndarray]:
+        images, where = square_view(case.images, case.spacing)
+        maps = predictor.explain(images, place)
+        shape = images.shape[1:3]
+        return {name: resize_probability(map_, shape)[where[1:]] for name, map_ in maps.items()}
+
+    postprocessing = postprocessing or Postprocessing(predictor.calibration.threshold)
+    threshold, make_mask = postprocessing.threshold, postprocessing.mask
+    predict = partial(predict_case, predictor, flips=postprocessing.flips)
     uncertain = (
         UncertaintyPredictor(predictor, uncertainty, threshold=threshold) if uncertainty else None
     )
     metrics = evaluate(
-        predict, slices, threshold, protocol=protocol, among=among, on_patient=on_patient
+        *(predict, cases, threshold),
+        protocol=protocol,
+        on_case=on_case,
+        scored=scored,
+        make_mask=make_mask,
     )
     for name in RESULTS:
         (folder / name).unlink(missing_ok=True)
     write_metrics(metrics, folder / "metrics.json")
 
-    chosen = overlays.pick_cases(predict, slices, metrics, among, predictor.explain)
+    chosen = overlays.pick_cases(predict, cases, metrics, scored, explain, make_mask)
     drawn: dict[str, Figure | bytes] = {}
     if chosen:  # none of healthy controls
         drawn["cases"] = overlays.cases(chosen)
@@ -113,7 +135,7 @@ def assess(
     drawn |= {f"scroll_{case.rank}": case.film for case in chosen if case.rank in FILMS}
     if uncertain:
         done.clear()
-        found = evaluate_uncertainty(uncertain.predict, slices, threshold, on_patient)
+        found = evaluate_uncertainty(partial(predict_maps, uncertain), cases, threshold, on_case)
         text = json.dumps({"method": uncertainty, **found}, indent=1, allow_nan=False)
         write_text(folder / UNCERTAINTY, text + "\n")
         drawn["filtering_curves"] = charts.filtering_curves(found)
@@ -132,6 +154,7 @@ def evaluate_model(
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
     uncertainty: str | None = None,
+    postprocessing: Postprocessing | None = None,
 ) -> dict[str, Any]:
     """Scores a saved model on every patient of a data set.
 
@@ -140,8 +163,9 @@ def evaluate_model(
         data: `phantom` or a folder in the `kaggle_3m` layout.
         out: New folder for the results, made once model and data have been read.
         overwrite: Replace the results of an earlier evaluation there.
-        progress: Called as `progress(done, total)`, in patients.
+        progress: Called as `progress(done, total)`, in cases.
         uncertainty: As for `assess`.
+        postprocessing: As for `assess`; its own threshold where it differs from the model's.
 
     Returns:
         The metrics, as `assess` returns them.
@@ -155,22 +179,24 @@ def evaluate_model(
     """
     out = Path(out)
     check_folder(out, overwrite)
-    slices = find_data(data)
+    cases = find_data(data)
     predictor = load_predictor(model)
-    problems = check_slices(slices)
+    problems = check_cases(cases)
     if problems:
         raise problems_error(data, problems)
     protocol = {
-        **find_origin(model, slices),
+        **find_origin(model, cases),
         "scored": "all patients of the data",
-        "data_fingerprint": data_fingerprint(slices),
+        "data_fingerprint": data_fingerprint(cases),
+        **({"postprocessing": asdict(postprocessing)} if postprocessing else {}),
     }
     with locked(out, tidy=True):
         check_folder(out, overwrite)  # another process may have written there meanwhile
         return assess(
-            *(predictor, slices, out, protocol, f"{model} on {data}"),
+            *(predictor, cases, out, protocol, f"{model} on {data}"),
             progress=progress,
             uncertainty=uncertainty,
+            postprocessing=postprocessing,
         )
 
 

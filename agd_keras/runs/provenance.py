@@ -7,23 +7,23 @@ from typing import Any
 
 from agd_keras.config import load_config
 from agd_keras.data.splits import Fold, load_folds
-from agd_keras.io.slices import Slice
+from agd_keras.io.case_ref import CaseRef
 from agd_keras.text import clean
 from agd_keras.weights import find_model
 
 SEEN = "patients_seen_in_training"
 
 
-def find_origin(model: str | Path, slices: Iterable[Slice]) -> dict[str, Any]:
+def find_origin(model: str | Path, cases: Iterable[CaseRef]) -> dict[str, Any]:
     """Reads how a model was made from the run that it lies in.
 
     Args:
         model: A run folder, or `<run>/fold-<k>/model.keras`; any other file has no known origin.
-        slices: The slices that will be scored.
+        cases: The cases that will be scored.
 
     Returns:
         `split`, `folds`, `augmentation`, `seed` and `model` for the protocol, and
-        `patients_seen_in_training`: how many patients of `slices` the model was trained or
+        `patients_seen_in_training`: how many patients of `cases` the model was trained or
         validated on, by their names; of a record-wise run each with any such slice. What the
         folder does not tell is None.
 
@@ -59,7 +59,7 @@ def find_origin(model: str | Path, slices: Iterable[Slice]) -> dict[str, Any]:
     if (run / "folds.json").is_file():
         dealt = {fold.index: fold for fold in load_folds(run / "folds.json")}
         if dealt.keys() >= set(indices):
-            origin[SEEN] = _count_seen([dealt[i] for i in indices], slices, origin["split"])
+            origin[SEEN] = _count_seen([dealt[i] for i in indices], cases, origin["split"])
     return origin
 
 
@@ -68,7 +68,12 @@ def _plain(value: Any) -> int | str | None:
     return value if value is None or isinstance(value, int) else clean(value)
 
 
-def _count_seen(folds: Iterable[Fold], slices: Iterable[Slice], split: Any) -> int:
+def _count_seen(folds: Iterable[Fold], cases: Iterable[CaseRef], split: Any) -> int:
     units = {unit for fold in folds for unit in fold.train + fold.validation}
-    key = "name" if split == "record" else "patient"
-    return len({one.patient for one in slices if getattr(one, key) in units})
+
+    def seen(case: CaseRef) -> bool:
+        if split != "record":
+            return case.patient_id in units
+        return any(f"{case.case_id}_{number}" in units for number in case.numbers)
+
+    return len({case.patient_id for case in cases if seen(case)})

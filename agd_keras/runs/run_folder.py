@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,8 @@ from agd_keras.data.cache import Cache
 from agd_keras.data.splits import Fold, load_folds, make_folds, save_folds
 from agd_keras.errors import InputError
 from agd_keras.files import content, filled, write_text
-from agd_keras.io.slices import Slice, changed_files, fingerprint_of
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.fingerprint import changed_files, fingerprint_of
 from agd_keras.locks import busy, locked
 
 DATA = "data.json"
@@ -132,12 +133,11 @@ def refuse_training(folders: Iterable[Path]) -> None:
             raise InputError(f"{folder}: another process is training here")
 
 
-def deal_folds(config: RunConfig, slices: list[Slice], cache: Cache) -> list[Fold]:
+def deal_folds(config: RunConfig, cache: Cache) -> list[Fold]:
     """Returns all folds of a config.
 
     Args:
         config: Says how the data is split.
-        slices: All slices of the data.
         cache: The prepared data.
 
     Raises:
@@ -146,7 +146,7 @@ def deal_folds(config: RunConfig, slices: list[Slice], cache: Cache) -> list[Fol
     data = config.data
     try:
         return make_folds(
-            *(slices, cache.areas, data.folds, data.split, config.training.seed),
+            *(cache.slices, cache.areas, data.folds, data.split, config.training.seed),
             *(data.portions, data.validation_portions),
         )
     except InputError as error:
@@ -157,7 +157,7 @@ def open_run(
     out: Path,
     config: RunConfig,
     folds: list[Fold],
-    slices: list[Slice],
+    cases: Sequence[CaseRef],
     digests: Mapping[str, str],
     resume: bool,
     overwrite: bool,
@@ -168,8 +168,8 @@ def open_run(
         out: The run folder, which `check_folder` let pass.
         config: Resolved options of the run.
         folds: All folds of the run.
-        slices: All slices of the data.
-        digests: What `digest_slices` says of them.
+        cases: All cases of the data.
+        digests: What `digest_cases` says of them.
         resume: Keep what the folder holds.
         overwrite: Replace what the folder holds.
 
@@ -180,7 +180,7 @@ def open_run(
     training = "training here"
     with locked(out, training, "run folder", 0 if overwrite else WAIT):
         if resume:
-            check_data(out, slices, digests)
+            check_data(out, cases, digests)
             if load_folds(out / "folds.json") != folds:
                 raise InputError(f"{out}: --resume expected the folds it was started with")
             return
@@ -197,18 +197,18 @@ def open_run(
 
 def save_data(folder: Path, digests: Mapping[str, str]) -> None:
     """Writes `data.json`: the fingerprint of the data and a digest for each file of it."""
-    record = {"data_fingerprint": fingerprint_of(digests), "slices": digests}
+    record = {"data_fingerprint": fingerprint_of(digests), "files": digests}
     write_text(folder / DATA, json.dumps(record, indent=0) + "\n")
 
 
-def check_data(folder: Path, slices: list[Slice], digests: Mapping[str, str]) -> None:
+def check_data(folder: Path, cases: Sequence[CaseRef], digests: Mapping[str, str]) -> None:
     """Refuses data that has changed since a run or a search was started.
 
     Args:
         folder: Its folder. One without `data.json`, of an earlier version, has only the
             fingerprint, in `environment.json`.
-        slices: All slices of the data as it is now.
-        digests: What `digest_slices` says of them.
+        cases: All cases of the data as they are now.
+        digests: What `digest_cases` says of them.
 
     Raises:
         InputError: The content of a file is another, or files were added or are gone; names them.
@@ -225,7 +225,7 @@ def check_data(folder: Path, slices: list[Slice], digests: Mapping[str, str]) ->
         raise InputError(f"{folder / DATA}: expected a fingerprint ({error})") from None
     if expected == fingerprint_of(digests):
         return
-    changed = changed_files(before.get("slices") or digests, slices, digests)
+    changed = changed_files(before.get("files") or before.get("slices") or digests, cases, digests)
     named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if changed[3:] else "")
     raise InputError(
         f"{folder}: expected the data it was started with"

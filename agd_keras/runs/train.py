@@ -49,7 +49,7 @@ def train(
         resume: Go on with the run of that folder, which must have the same config.
         overwrite: Replace the run of that folder.
         only: The folds to train, from 0. Default: all.
-        progress: Called as `progress(done, total)`, in slices, while data is prepared.
+        progress: Called as `progress(done, total)`, in cases, while data is prepared.
         executor: `local`, one fold after the other, or `ray`; see `run_tasks`.
         cpus: Cores for a fold, with Ray.
         gpus: GPUs for a fold, with Ray. Default: one where there are any.
@@ -81,11 +81,11 @@ def train(
     if writes:
         check_folder(out, config, resume, overwrite)
     chosen = choose_folds(config.data.folds, only)
-    slices = find_data(config.data.path)
-    cache = build_cache(slices, config.data.image_size, progress=progress)
-    folds = deal_folds(config, slices, cache)
+    cases = find_data(config.data.path)
+    cache = build_cache(cases, config.data.image_size, progress=progress)
+    folds = deal_folds(config, cache)
     if writes:
-        open_run(out, config, folds, slices, cache.digests, resume, overwrite)
+        open_run(out, config, folds, cases, cache.digests, resume, overwrite)
         record_environment(out / "environment.json", config, cache.data_fingerprint)
     wait_for_hosts(strategy)
     run_tasks(train_fold, [(out, index) for index in chosen], executor, cpus, gpus, "fold")

@@ -1,14 +1,16 @@
 """One fold of a run: trained, tested and reported, by what its run folder says."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
+from agd_keras.data.slices import places
 from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
-from agd_keras.io.slices import digest_slices
+from agd_keras.io.fingerprint import digest_cases
 from agd_keras.runs.aggregate import is_done, write_record
 from agd_keras.runs.run_folder import alone, check_data, copied, record_environment
 from agd_keras.wording import counted
@@ -36,6 +38,7 @@ def train_fold(run: str | Path, index: int) -> None:
     import keras
 
     from agd_keras.inference.calibration import fit_calibration, write_calibration
+    from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
     from agd_keras.runs.evaluate_model import assess
     from agd_keras.training.devices import join_hosts, wait_for_hosts
@@ -55,10 +58,12 @@ def train_fold(run: str | Path, index: int) -> None:
         if is_done(own):
             logger.info("fold %d: done before", index)
             return
-        slices = find_data(config.data.path)
-        cache = build_cache(slices, config.data.image_size)
-        check_data(run, slices, cache.digests)  # of this machine
-        parts = {part: select(slices, getattr(fold, part), config.data.split) for part in PARTS}
+        cases = {case.case_id: case for case in find_data(config.data.path)}
+        cache = build_cache(list(cases.values()), config.data.image_size)
+        check_data(run, list(cases.values()), cache.digests)  # of this machine
+        parts = {
+            part: select(cache.slices, getattr(fold, part), config.data.split) for part in PARTS
+        }
         logger.info(
             "fold %d: %s",
             index,
@@ -77,20 +82,24 @@ def train_fold(run: str | Path, index: int) -> None:
             return
 
         # As it was trained: an earlier start may have calibrated it.
-        predict = Predictor([load_model(model, compiled=False)]).predict_patient
-        write_calibration(model, fit_calibration(predict, parts["validation"], among=slices))
+        trained = Predictor([load_model(model, compiled=False)])
+        scored = places(parts["validation"])
+        predict = partial(predict_case, trained)
+        fitted = fit_calibration(predict, [cases[case] for case in scored], scored)
+        write_calibration(model, fitted)
         predictor = load_predictor(model)
         parameters = predictor.models[0].count_params()
         if not fold.test:
-            check_data(run, slices, digest_slices(slices))
+            check_data(run, list(cases.values()), digest_cases(cases.values()))
             write_record(folder, config, fold, cache.data_fingerprint, parameters)
             return
         logger.info("scoring the test patients")
         units = ", ".join(f"{len(getattr(fold, part))} {part}" for part in PARTS)
         which = f"fold {index + 1} of {config.data.folds}" if config.data.folds > 1 else "one test"
+        scored = places(parts["test"])
         assess(
             predictor,
-            parts["test"],
+            [cases[case] for case in scored],
             folder,
             {
                 "split": config.data.split,
@@ -102,8 +111,8 @@ def train_fold(run: str | Path, index: int) -> None:
             },
             title=f"{config.network} on {config.data.path}, fold {index}",
             history=folder / "history.csv",
-            among=slices,
+            scored=scored,
         )
         # Masks were read all along: nothing counts that is half of old and half of new ones.
-        check_data(run, slices, digest_slices(slices))
+        check_data(run, list(cases.values()), digest_cases(cases.values()))
         write_record(folder, config, fold, cache.data_fingerprint, parameters)

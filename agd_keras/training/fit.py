@@ -11,12 +11,10 @@ import numpy as np
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset, naming_files
+from agd_keras.data.slices import Slice, by_case
 from agd_keras.errors import InputError
-from agd_keras.evaluation.evaluate import by_patient
 from agd_keras.evaluation.patients import score_patient, summarize
 from agd_keras.inference.predictor import Predictor
-from agd_keras.io.image_files import read_mask
-from agd_keras.io.slices import Slice
 from agd_keras.training.build import compile_model, make_network, make_variables
 from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.checkpoint import SaveState
@@ -168,9 +166,12 @@ def score_cached(predictor: Predictor, cache: Cache, slices: Sequence[Slice]) ->
         The groups of `summarize`; surface distances, which take long, are None.
     """
     subjects = {}
-    for patient, stack in by_patient(slices).items():
-        prepared = np.stack([cache.read(one)[0] for one in stack])
-        truth = np.stack([read_mask(one.mask) for one in stack if one.mask])
-        probability = predictor.predict_prepared(prepared, truth.shape[1:])
-        subjects[patient] = score_patient(truth, probability, surface=False)
+    for case, own in by_case(slices).items():
+        entry = cache.cases[case]
+        (top, left), (height, width) = entry["corner"], entry["shape"]
+        prepared = np.stack([cache.read(one)[0] for one in own])
+        seen = predictor.predict_prepared(prepared, tuple(entry["view"]))
+        probability = seen[:, top : top + height, left : left + width]
+        truth = cache.read_mask(case)[[one.place for one in own]]
+        subjects[case] = score_patient(truth, probability, surface=False)
     return summarize(subjects)

@@ -8,14 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from agd_keras.evaluation.evaluate import (
-    Predict,
-    by_patient,
-    check_probability,
-    read_patient,
-)
+from agd_keras.evaluation.evaluate import Predict, check_probability
+from agd_keras.io.case import Case
+from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.image_files import FLAIR
-from agd_keras.io.slices import Slice
+from agd_keras.io.labels import read_labelled
 from agd_keras.text import clean, in_picture
 from agd_keras.viz.animation import scroll
 from agd_keras.viz.colors import OVERLAY, PREDICTION, TRUTH
@@ -25,7 +22,7 @@ RANKS = ("best", "median", "worst")
 
 
 @dataclass(frozen=True)
-class Case:
+class Shown:
     """One slice to look at.
 
     Args:
@@ -49,22 +46,24 @@ class Case:
 
 def pick_cases(
     predict: Predict,
-    slices: list[Slice],
+    cases: Iterable[CaseRef],
     metrics: dict[str, Any],
-    among: Iterable[Slice] | None = None,
-    explain: Callable[[np.ndarray, int], Mapping[str, np.ndarray]] | None = None,
-) -> list[Case]:
+    scored: Mapping[str, Sequence[int]] | None = None,
+    explain: Callable[[Case, int], Mapping[str, np.ndarray]] | None = None,
+    make_mask: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> list[Shown]:
     """Takes the best, the median and the worst patient, each at the slice with most tumour.
 
     Only these patients are predicted again, so that an evaluation need not keep any image.
 
     Args:
         predict: The function given to `evaluate`.
-        slices: The slices given to `evaluate`.
+        cases: The cases given to `evaluate`.
         metrics: What `evaluate` returned.
-        among: The `among` given to `evaluate`.
-        explain: Function of all images of a patient and the place of one among them that returns
-            the maps to lay over it.
+        scored: The `scored` given to `evaluate`.
+        explain: Function of a case and the place of one of its slices that returns the maps to lay
+            over it.
+        make_mask: The `make_mask` given to `evaluate`.
 
     Returns:
         Up to three cases, of patients that have tumour, best first; none if no patient has.
@@ -79,29 +78,29 @@ def pick_cases(
         return []
     chosen = (ranked[0], ranked[len(ranked) // 2], ranked[-1])
     median = metrics["subject"]["median_dice"]
-    scored, whole = by_patient(slices), by_patient(slices if among is None else among)
-    cases: dict[str, Case] = {}
+    refs = {ref.case_id: ref for ref in cases}
+    shown: dict[str, Shown] = {}
     for rank, patient in zip(RANKS, chosen, strict=True):
-        if patient in cases:
+        if patient in shown:
             continue
-        images, truth = read_patient(whole[patient])
-        probability = check_probability(predict(images), truth.shape)
-        prediction = probability >= metrics["threshold"]
-        places = [whole[patient].index(one) for one in scored[patient]]
+        case, truth = read_labelled(refs[patient])
+        probability = check_probability(predict(case), truth.shape)
+        prediction = make_mask(probability) if make_mask else probability >= metrics["threshold"]
+        places = list(range(len(truth)) if scored is None else scored[patient])
         i = max(places, key=lambda place: truth[place].sum())
-        number = whole[patient][i].index
-        dice, shown = entries[patient]["dice"], clean(patient, 40)
+        number = refs[patient].numbers[i] if refs[patient].numbers else i + 1
+        dice, named = entries[patient]["dice"], clean(patient, 40)
         # Of an even number the median lies between two patients, of whom this is the lower one.
         apart = rank == "median" and f"{dice:.3f}" != f"{median:.3f}"
         beside = f", next to {median:.3f}" if apart else ""
-        title = f"{rank.capitalize()}: Dice {dice:.3f}{beside}\n{shown}, slice {number}"
-        named = explain(images, i) if explain else {}
-        film = scroll(images[places], truth[places], prediction[places])
-        cases[patient] = Case(title, images[i], truth[i], prediction[i], named, rank, film)
-    return list(cases.values())
+        title = f"{rank.capitalize()}: Dice {dice:.3f}{beside}\n{named}, slice {number}"
+        maps = explain(case, i) if explain else {}
+        film = scroll(case.images[places], truth[places], prediction[places])
+        shown[patient] = Shown(title, case.images[i], truth[i], prediction[i], maps, rank, film)
+    return list(shown.values())
 
 
-def cases(chosen: Sequence[Case]) -> Figure:
+def cases(chosen: Sequence[Shown]) -> Figure:
     """Shows cases side by side: FLAIR alone above, with the outlines of both masks below.
 
     Args:
@@ -113,7 +112,7 @@ def cases(chosen: Sequence[Case]) -> Figure:
     Example:
 
     >>> blank = np.zeros((8, 8), dtype=bool)
-    >>> len(cases([Case("Empty", np.zeros((8, 8, 3), "uint8"), blank, blank)]).axes)
+    >>> len(cases([Shown("Empty", np.zeros((8, 8, 3), "uint8"), blank, blank)]).axes)
     2
     """
     figure = Figure(figsize=(3.2 * len(chosen), 7.0), layout="constrained")

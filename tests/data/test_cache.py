@@ -13,12 +13,8 @@ from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
 from agd_keras.data.root import cache_root
 from agd_keras.errors import InputError
-from agd_keras.io.slices import (
-    changed_files,
-    data_fingerprint,
-    digest_slices,
-    find_slices,
-)
+from agd_keras.io.data_set import find_data_set
+from agd_keras.io.fingerprint import changed_files, data_fingerprint, digest_cases
 
 SIZE = 48
 
@@ -38,6 +34,10 @@ def pixels(path):
         return np.asarray(image)
 
 
+def mask_file(data, one):
+    return data / one.case / f"{one.name}_mask.tif"
+
+
 def reference(data, patient):
     """Normalised slices of a patient by the definition, in float64."""
     stack = np.stack([pixels(data / patient / f"{patient}_{i}.tif") for i in range(1, 5)])
@@ -50,94 +50,100 @@ def reference(data, patient):
 
 
 def test_holds_what_the_files_hold(data, root):
-    slices = find_slices(data)
-    cache = build_cache(slices, SIZE, root)
-    for one in slices:
+    cache = build_cache(find_data_set(data), SIZE, root)
+    assert len(cache.slices) == 12
+    for one in cache.slices:
         image, mask = cache.read(one)
         assert image.dtype == np.float32 and mask.dtype == bool
-        expected = reference(data, one.patient)[one.index - 1]
+        expected = reference(data, one.patient)[one.number - 1]
         np.testing.assert_allclose(image, expected, atol=2**-9)  # float16 below 8: half of 2^-8
-        np.testing.assert_array_equal(mask, pixels(one.mask) > 0)
+        np.testing.assert_array_equal(mask, pixels(mask_file(data, one)) > 0)
+        np.testing.assert_array_equal(cache.read_mask(one.case)[one.place], mask)
 
 
 def test_resizes_image_and_mask(data, root):
-    slices = find_slices(data)
-    cache = build_cache(slices, SIZE // 2, root)
-    for one in slices:
+    cache = build_cache(find_data_set(data), SIZE // 2, root)
+    for one in cache.slices:
         image, mask = cache.read(one)
-        quarters = (pixels(one.mask) > 0).reshape(SIZE // 2, 2, SIZE // 2, 2).mean(axis=(1, 3))
+        quarters = (
+            (pixels(mask_file(data, one)) > 0).reshape(SIZE // 2, 2, SIZE // 2, 2).mean(axis=(1, 3))
+        )
         np.testing.assert_array_equal(mask, quarters >= 0.5)
         assert image.shape == (SIZE // 2, SIZE // 2, 3)
-        expected = reference(data, one.patient)[one.index - 1].mean(axis=(0, 1))
+        expected = reference(data, one.patient)[one.number - 1].mean(axis=(0, 1))
         np.testing.assert_allclose(image.mean(axis=(0, 1)), expected, atol=0.05)
 
 
 def test_index_has_original_areas_and_fingerprint(data, root):
-    slices = find_slices(data)
+    cases = find_data_set(data)
     for _ in range(2):  # built, then loaded
-        cache = build_cache(slices, SIZE // 2, root)
-        assert cache.areas == {one.name: np.count_nonzero(pixels(one.mask)) for one in slices}
-        assert cache.data_fingerprint == data_fingerprint(slices)
+        cache = build_cache(cases, SIZE // 2, root)
+        areas = {one.name: pixels(mask_file(data, one)) > 0 for one in cache.slices}
+        assert cache.areas == {name: mask.sum() for name, mask in areas.items()}
+        assert cache.data_fingerprint == data_fingerprint(cases)
         assert cache.folder == root / cache.fingerprint and cache.image_size == SIZE // 2
 
 
 def test_second_start_builds_nothing(data, root):
-    slices, calls = find_slices(data), []
-    first = build_cache(slices, 16, root, progress=lambda *done: calls.append(done))
-    assert calls == [(4, 12), (8, 12), (12, 12)]
-    second = build_cache(slices[::-1], 16, root, progress=lambda *done: calls.append(done))
+    cases, calls = find_data_set(data), []
+    first = build_cache(cases, 16, root, progress=lambda *done: calls.append(done))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    second = build_cache(cases[::-1], 16, root, progress=lambda *done: calls.append(done))
     assert second == first and len(calls) == 3
 
 
 def test_key_follows_data_and_settings_not_place(data, root, tmp_path):
-    first = build_cache(find_slices(data), 16, root)
+    first = build_cache(find_data_set(data), 16, root)
     shutil.copytree(data, tmp_path / "moved")  # copies the times too
-    assert build_cache(find_slices(tmp_path / "moved"), 16, root) == first
-    others = {build_cache(find_slices(data), 24, root).fingerprint}
-    others.add(build_cache(find_slices(data)[:8], 16, root).fingerprint)
-    changed = find_slices(data)[0].mask
+    assert build_cache(find_data_set(tmp_path / "moved"), 16, root) == first
+    others = {build_cache(find_data_set(data), 24, root).fingerprint}
+    others.add(build_cache(find_data_set(data)[:2], 16, root).fingerprint)
+    changed = find_data_set(data)[0].label[0]
     Image.fromarray(np.full((SIZE, SIZE), 255, np.uint8)).save(changed)
-    cache = build_cache(find_slices(data), 16, root)
+    cache = build_cache(find_data_set(data), 16, root)
     assert len({first.fingerprint, cache.fingerprint, *others}) == 4
-    assert cache.read(find_slices(data)[0])[1].all()
+    assert cache.read(cache.slices[0])[1].all()
 
 
 @pytest.mark.parametrize("kind", ["image", "mask"])
 def test_content_decides_where_size_and_time_are_the_same(data, root, kind):
-    slices = find_slices(data)
-    first = build_cache(slices, SIZE, root)
-    changed = getattr(slices[5], kind)
+    cases = find_data_set(data)
+    first = build_cache(cases, SIZE, root)
+    changed = {"image": cases[1].files, "mask": cases[1].label}[kind][1]
     before = changed.stat()
     Image.fromarray(255 - pixels(changed)).save(changed)
     os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (changed.stat().st_size, changed.stat().st_mtime_ns) == (
         *(before.st_size, before.st_mtime_ns),
     )
-    second = build_cache(find_slices(data), SIZE, root)
+    second = build_cache(find_data_set(data), SIZE, root)
     assert second.fingerprint != first.fingerprint
     assert second.data_fingerprint != first.data_fingerprint
-    assert changed_files(first.digests, slices, second.digests) == [str(changed)]
-    assert second.areas[slices[5].name] == np.count_nonzero(pixels(slices[5].mask))
+    assert changed_files(first.digests, cases, second.digests) == [str(changed)]
+    area = np.count_nonzero(pixels(cases[1].label[1]))
+    assert second.areas[f"phantom_002_{cases[1].numbers[1]}"] == area
 
 
 def test_data_that_changes_while_it_is_prepared_is_no_cache(data, root):
-    slices = find_slices(data)
+    cases = find_data_set(data)
+    mask = cases[0].label[0]
 
     def edit(done, total):
         if done == total:
-            Image.fromarray(255 - pixels(slices[0].mask)).save(slices[0].mask)
+            Image.fromarray(255 - pixels(mask)).save(mask)
 
     with pytest.raises(InputError, match="changed while it was prepared"):
-        build_cache(slices, 16, root, progress=edit)
+        build_cache(cases, 16, root, progress=edit)
     assert os.listdir(root) == []
 
 
 def test_files_added_and_gone_are_named(data):
-    slices = find_slices(data)
-    digests = digest_slices(slices)
-    before = {name: digest for name, digest in digests.items() if name != slices[3].name}
+    cases = find_data_set(data)
+    digests = digest_cases(cases)
+    before = {name: digest for name, digest in digests.items() if name != "phantom_001_4"}
     before["b_9"] = "0" * 128
-    assert changed_files(before, slices, digests) == [f"{slices[3].image} (new)", "b_9 (gone)"]
+    new = f"{cases[0].files[3]} (new)"
+    assert changed_files(before, cases, digests) == [new, "b_9 (gone)"]
 
 
 @pytest.mark.parametrize("variable", ["AGD_KERAS_CACHE", "HOME"])
@@ -155,21 +161,24 @@ def test_no_home_and_no_user_name_the_variable(monkeypatch, variable):
 
 def test_default_folder_is_the_variable(data, root, monkeypatch):
     monkeypatch.setenv("AGD_KERAS_CACHE", str(root))
-    assert build_cache(find_slices(data), 16).folder.parent == root
+    assert build_cache(find_data_set(data), 16).folder.parent == root
 
 
-@pytest.mark.parametrize("damage", ["missing", "short", "index"])
+@pytest.mark.parametrize("damage", ["missing", "short", "index", "mask"])
 def test_a_damaged_cache_is_made_anew(data, root, damage):
-    slices = find_slices(data)
-    cache = build_cache(slices, 16, root)
+    cases = find_data_set(data)
+    cache = build_cache(cases, 16, root)
+    slices = cache.slices
     expected = cache.read(slices[0])
     if damage == "missing":
         cache.path(slices[0]).unlink()
     elif damage == "short":
         os.truncate(cache.path(slices[0]), 100)
+    elif damage == "mask":
+        (cache.folder / "phantom_001.mask").unlink()
     else:
         (cache.folder / "index.json").write_text("{")
-    image, mask = build_cache(slices, 16, root).read(slices[0])
+    image, mask = build_cache(cases, 16, root).read(slices[0])
     np.testing.assert_array_equal(image, expected[0])
     np.testing.assert_array_equal(mask, expected[1])
     assert os.listdir(root) == [cache.fingerprint]
@@ -180,7 +189,7 @@ def test_an_interrupted_build_leaves_nothing(data, root):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_cache(find_slices(data), 16, root, progress=interrupt)
+        build_cache(find_data_set(data), 16, root, progress=interrupt)
     assert os.listdir(root) == []
 
 
@@ -192,46 +201,47 @@ def test_leftovers_of_a_killed_build_are_swept(data, root):
         left.mkdir(parents=True)
     os.utime(old, (0, 0))
     os.utime(foreign, (0, 0))
-    build_cache(find_slices(data), 16, root)
+    build_cache(find_data_set(data), 16, root)
     assert not old.exists() and new.exists() and foreign.exists()
 
 
 def test_the_slower_of_two_builders_takes_the_other_one_s(data, root):
-    slices = find_slices(data)
+    cases = find_data_set(data)
 
     def overtake(done, total):
         if done == total:
-            build_cache(slices, 16, root)
+            build_cache(cases, 16, root)
 
-    cache = build_cache(slices, 16, root, progress=overtake)
+    cache = build_cache(cases, 16, root, progress=overtake)
     assert os.listdir(root) == [cache.fingerprint]
-    assert cache.read(slices[0])[0].shape == (16, 16, 3)
+    assert cache.read(cache.slices[0])[0].shape == (16, 16, 3)
 
 
 def test_many_builders_at_once(data, root):
-    slices = find_slices(data)
+    cases = find_data_set(data)
     with ThreadPoolExecutor(4) as pool:
-        caches = list(pool.map(lambda _: build_cache(slices, 16, root), range(4)))
+        caches = list(pool.map(lambda _: build_cache(cases, 16, root), range(4)))
     assert all(cache == caches[0] for cache in caches)
     assert os.listdir(root) == [caches[0].fingerprint]
-    assert json.loads((caches[0].folder / "index.json").read_text())["areas"] == caches[0].areas
+    assert json.loads((caches[0].folder / "index.json").read_text())["cases"] == caches[0].cases
 
 
 def test_every_problem_in_one_error(data, root):
-    slices = find_slices(data)
-    os.truncate(slices[0].image, 300)
-    Image.fromarray(np.zeros((SIZE, SIZE + 1), np.uint8)).save(slices[5].mask)
+    cases = find_data_set(data)
+    wrong = cases[0].files[0], cases[1].label[1]
+    os.truncate(wrong[0], 300)
+    Image.fromarray(np.zeros((SIZE, SIZE + 1), np.uint8)).save(wrong[1])
     with pytest.raises(InputError) as error:
-        build_cache(slices, 16, root)
-    assert slices[0].image.name in str(error.value) and slices[5].mask.name in str(error.value)
+        build_cache(cases, 16, root)
+    assert all(path.name in str(error.value) for path in wrong)
     assert not root.exists()
 
 
-def test_needs_slices_with_masks(data, root):
-    slices = find_slices(data)
+def test_needs_cases_with_labels(data, root):
+    cases = find_data_set(data)
     with pytest.raises(InputError, match="phantom_001_1.tif: expected a mask"):
-        build_cache([replace(slices[0], mask=None), *slices[1:]], 16, root)
-    with pytest.raises(InputError, match="no slices"):
+        build_cache([replace(cases[0], label=()), *cases[1:]], 16, root)
+    with pytest.raises(InputError, match="no cases"):
         build_cache([], 16, root)
 
 
@@ -241,11 +251,11 @@ def test_a_full_disk_is_named(data, root, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match=f"{root}: cannot write .* No space left on device"):
-        build_cache(find_slices(data), 16, root)
+        build_cache(find_data_set(data), 16, root)
     assert os.listdir(root) == []
 
 
 def test_a_root_that_is_no_folder_is_named(data, root):
     root.write_text("")
     with pytest.raises(InputError, match=f"{root}: cannot write the cache"):
-        build_cache(find_slices(data), 16, root)
+        build_cache(find_data_set(data), 16, root)

@@ -10,19 +10,24 @@ from agd_keras.data.cache import build_cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.phantom import make_phantom
 from agd_keras.errors import InputError
-from agd_keras.io.slices import find_slices
+from agd_keras.io.data_set import find_data_set
 
 SIZE = 16
 
 
 @pytest.fixture(scope="module")
-def slices(tmp_path_factory):
-    return find_slices(make_phantom(tmp_path_factory.mktemp("d") / "data", 3, 5, size=32))
+def data(tmp_path_factory):
+    return make_phantom(tmp_path_factory.mktemp("d") / "data", 3, 5, size=32)
 
 
 @pytest.fixture(scope="module")
-def cache(slices, tmp_path_factory):
-    return build_cache(slices, SIZE, tmp_path_factory.mktemp("cache"))
+def cache(data, tmp_path_factory):
+    return build_cache(find_data_set(data), SIZE, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def slices(cache):
+    return cache.slices
 
 
 def take(dataset, batches):
@@ -155,10 +160,9 @@ MIRRORED = """
     import keras
     from agd_keras.data.cache import build_cache
     from agd_keras.data.dataset import make_dataset
-    from agd_keras.io.slices import find_slices
-    slices = find_slices(sys.argv[1])
-    cache = build_cache(slices, 16, sys.argv[2])
-    dataset = make_dataset(cache, slices, 4, "strong", training=True)
+    from agd_keras.io.data_set import find_data_set
+    cache = build_cache(find_data_set(sys.argv[1]), 16, sys.argv[2])
+    dataset = make_dataset(cache, cache.slices, 4, "strong", training=True)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     parts = iter(strategy.experimental_distribute_dataset(dataset))
     for inputs, targets in dataset.take(4):
@@ -179,8 +183,8 @@ MIRRORED = """
 """
 
 
-def test_two_replicas_share_the_same_batches(slices, cache):
-    code, data = textwrap.dedent(MIRRORED), slices[0].image.parents[1]
+def test_two_replicas_share_the_same_batches(data, cache):
+    code = textwrap.dedent(MIRRORED)
     command = [sys.executable, "-c", code, str(data), str(cache.folder.parent)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.stdout.strip().endswith("done"), result.stderr[-3000:]

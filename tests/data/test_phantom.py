@@ -10,15 +10,16 @@ from agd_keras.data.anatomy import make_patient
 from agd_keras.data.phantom import ensure_phantom, make_phantom
 from agd_keras.data.preprocess import normalize_patient
 from agd_keras.errors import InputError
+from agd_keras.io.data_set import check_cases, find_data_set
 from agd_keras.io.image_files import read_image, read_mask
-from agd_keras.io.slices import check_slices, find_slices, read_table
+from agd_keras.io.table import read_table
 
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
-    """The default data set: masks by patient, and its slices."""
-    slices = find_slices(make_phantom(tmp_path_factory.mktemp("phantom") / "default"))
-    return slices, np.stack([read_mask(one.mask) for one in slices]).reshape(24, 20, 128, 128)
+    """The default data set: masks by patient, and its cases."""
+    cases = find_data_set(make_phantom(tmp_path_factory.mktemp("phantom") / "default"))
+    return cases, np.stack([[read_mask(path) for path in case.label] for case in cases])
 
 
 def _digest(root: Path) -> dict[str, str]:
@@ -40,13 +41,13 @@ def test_reproducible_to_the_byte(tmp_path):
 
 
 def test_read_by_the_same_reader(phantom):
-    slices, _ = phantom
-    assert len(slices) == 24 * 20 and check_slices(slices[:40]) == []
-    assert [one.index for one in slices[:20]] == list(range(1, 21))
-    image = read_image(slices[10].image)
+    cases, _ = phantom
+    assert len(cases) == 24 and check_cases(cases[:2]) == []
+    assert all(case.numbers == tuple(range(1, 21)) for case in cases)
+    image = read_image(cases[0].files[10])
     assert image.shape == (128, 128, 3) and image.dtype == np.uint8
-    table = read_table(slices[0].image.parents[1])
-    assert sorted(table) == sorted({one.patient for one in slices})
+    table = read_table(cases[0].files[0].parents[1])
+    assert sorted(table) == [case.patient_id for case in cases]
     assert all(20 <= int(row["age"]) <= 75 and row["sex"] in "FM" for row in table.values())
     assert 3 <= sum(int(row["faint"]) for row in table.values()) <= 10
 
@@ -66,8 +67,8 @@ def test_as_much_tumour_as_in_lgg(phantom):
 
 
 def test_bright_on_flair_but_no_threshold_finds_it(phantom):
-    slices, masks = phantom
-    images = np.stack([read_image(one.image) for one in slices]).reshape(24, 20, 128, 128, 3)
+    cases, masks = phantom
+    images = np.stack([[read_image(path) for path in case.files] for case in cases])
     stacks = np.stack([normalize_patient(patient) for patient in images])
     flair = stacks[..., 1]
     for patient, mask in zip(flair, masks, strict=True):

@@ -2,23 +2,22 @@
 
 import json
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agd_keras.data.slices import Slice
 from agd_keras.data.splits import load_folds, make_folds, save_folds, select
 from agd_keras.errors import InputError
-from agd_keras.io.slices import Slice
 
 
 def _dataset(seed: int, patients: int) -> tuple[list[Slice], dict[str, int]]:
     """Slices without files, and areas that are mostly 0 and else of any magnitude."""
     rng = np.random.default_rng(seed)
     slices = [
-        Slice(f"case_{patient}", index, Path(f"case_{patient}_{index}.tif"), None)
+        Slice(f"case_{patient}", f"case_{patient}", index, index - 1)
         for patient in range(patients)
         for index in range(1, rng.integers(2, 9))
     ]

@@ -1,6 +1,7 @@
 """Known predictors through the whole evaluation, against figures made from the files at once."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +9,10 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from agd_keras.errors import InputError
-from agd_keras.evaluation.evaluate import evaluate, read_patient
+from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.patients import summarize
 from agd_keras.evaluation.surface import hd95, nsd
-from agd_keras.io.slices import Slice
+from agd_keras.io.data_set import find_data_set
 
 KEYS = {
     "pooled": {"accuracy", "precision", "recall", "f1", "iou", "specificity", "bce"},
@@ -42,7 +43,7 @@ def test_keys(metrics):
 
 def test_pooled_figures_equal_scikit_learn(metrics, patients, shifted):
     truth = np.concatenate([masks.ravel() for _, masks in patients.values()])
-    stacks = [shifted(images).ravel() for images, _ in patients.values()]
+    stacks = [shifted(case).ravel() for case, _ in patients.values()]
     probability = np.concatenate(stacks).astype(np.float64)
     prediction = probability >= 0.5
     expected = {
@@ -60,8 +61,8 @@ def test_pooled_figures_equal_scikit_learn(metrics, patients, shifted):
 
 def test_subject_figures_equal_scikit_learn(metrics, patients, shifted):
     dices, ious, surfaces = {}, [], []
-    for name, (images, truth) in patients.items():
-        prediction = shifted(images) >= 0.5
+    for name, (case, truth) in patients.items():
+        prediction = shifted(case) >= 0.5
         entry = metrics["subjects"][name]
         assert (entry["voxels_true"], entry["voxels_pred"]) == (truth.sum(), prediction.sum())
         pair = (truth.ravel(), prediction.ravel())
@@ -88,8 +89,8 @@ def test_subject_figures_equal_scikit_learn(metrics, patients, shifted):
 def test_slice_figures(metrics, patients, shifted):
     dices = [
         sk.f1_score(mask.ravel(), (probability >= 0.5).ravel())
-        for images, truth in patients.values()
-        for mask, probability in zip(truth, shifted(images), strict=True)
+        for case, truth in patients.values()
+        for mask, probability in zip(truth, shifted(case), strict=True)
         if mask.any()
     ]
     assert len(dices) == 10
@@ -154,34 +155,45 @@ def test_without_surface_nothing_else_changes(dataset, metrics, shifted):
     assert all(entry["hd95"] is None for entry in quick["subjects"].values())
 
 
-def test_order_of_slices_does_not_matter(dataset, metrics, shifted):
-    again = evaluate(shifted, dataset[::-1], protocol=metrics["protocol"])
-    assert again == metrics
+def test_order_of_cases_does_not_matter(dataset, metrics, shifted):
+    assert evaluate(shifted, dataset[::-1], protocol=metrics["protocol"]) == metrics
 
 
-def test_any_iterable_of_slices_will_do(dataset, metrics, shifted):
-    again = evaluate(shifted, iter(dataset), protocol=metrics["protocol"], among=iter(dataset))
-    assert again == metrics
+def test_any_iterable_of_cases_will_do(dataset, metrics, shifted):
     assert evaluate(shifted, iter(dataset), protocol=metrics["protocol"]) == metrics
 
 
-def test_slices_are_stacked_in_numeric_order(dataset, truths):
-    _, masks = read_patient([item for item in dataset if item.patient == "a"])
-    np.testing.assert_array_equal(masks, [truths[0, index] for index in range(1, 13)])
+def test_slices_are_stacked_in_numeric_order(patients, truths):
+    np.testing.assert_array_equal(patients["a"][1], [truths[0, index] for index in range(1, 13)])
+
+
+def test_some_slices_are_scored_of_a_case_that_is_predicted_whole(dataset, patients, shifted):
+    seen = []
+
+    def predict(case):
+        seen.append(len(case.images))
+        return shifted(case)
+
+    case, truth = patients["a"]
+    metrics = evaluate(predict, dataset[:1], scored={"a": [2, 5]})
+    assert seen == [12]
+    expected = sk.f1_score(truth[[2, 5]].ravel(), (shifted(case)[[2, 5]] >= 0.5).ravel())
+    assert metrics["subjects"]["a"]["dice"] == pytest.approx(expected)
+    assert metrics["subjects"]["a"]["voxels_true"] == truth[[2, 5]].sum()
 
 
 def test_folds_gather_to_the_whole(dataset, metrics, shifted):
     """Out-of-fold entries are enough to make the figures over all patients."""
     gathered = {}
     for names in ("ac", "b"):
-        part = [item for item in dataset if item.patient in names]
+        part = [item for item in dataset if item.case_id in names]
         gathered |= json.loads(json.dumps(evaluate(shifted, part)["subjects"]))
     whole = summarize({name: gathered[name] for name in sorted(gathered)})
     assert whole == {group: metrics[group] for group in KEYS}
 
 
 def test_one_patient_has_no_interval(dataset, shifted):
-    metrics = evaluate(shifted, [item for item in dataset if item.patient == "c"])
+    metrics = evaluate(shifted, [item for item in dataset if item.case_id == "c"])
     assert metrics["subject"]["ci95_dice"] == [None, None]
     assert metrics["slice"]["mean_dice"] is None
     assert metrics["calibration"] == {"brier": None, "ece": None}
@@ -190,13 +202,13 @@ def test_one_patient_has_no_interval(dataset, shifted):
 def test_patients_come_one_by_one(dataset, make_predictor):
     seen = []
 
-    def predict(images):
-        seen.append(images.shape)
-        assert images.dtype == np.uint8
-        return np.zeros(images.shape[:3])
+    def predict(case):
+        seen.append(case.images.shape)
+        assert case.images.dtype == np.uint8
+        return np.zeros(case.images.shape[:3])
 
     done = []
-    metrics = evaluate(predict, dataset, on_patient=lambda name, entry: done.append((name, entry)))
+    metrics = evaluate(predict, dataset, on_case=lambda name, entry: done.append((name, entry)))
     assert seen == [(12, 32, 32, 3), (3, 32, 32, 3), (4, 32, 32, 3)]
     assert dict(done) == metrics["subjects"]
 
@@ -204,10 +216,10 @@ def test_patients_come_one_by_one(dataset, make_predictor):
 @pytest.mark.parametrize(
     ("predict", "message"),
     [
-        (lambda images: np.zeros((*images.shape[:3], 1)), "expected probabilities of shape"),
-        (lambda images: np.full(images.shape[:3], 1.5), "from 0 to 1, got 1.5 to 1.5"),
-        (lambda images: np.full(images.shape[:3], -0.1), "from 0 to 1"),
-        (lambda images: np.full(images.shape[:3], np.nan), "from 0 to 1, got nan"),
+        (lambda case: np.zeros((*case.images.shape[:3], 1)), "expected probabilities of shape"),
+        (lambda case: np.full(case.images.shape[:3], 1.5), "from 0 to 1, got 1.5 to 1.5"),
+        (lambda case: np.full(case.images.shape[:3], -0.1), "from 0 to 1"),
+        (lambda case: np.full(case.images.shape[:3], np.nan), "from 0 to 1, got nan"),
     ],
     ids=["shape", "above", "below", "nan"],
 )
@@ -221,41 +233,18 @@ def test_nothing_to_evaluate(shifted):
         evaluate(shifted, [])
 
 
-def test_slice_without_mask(dataset, shifted):
-    bare = Slice(dataset[0].patient, dataset[0].index, dataset[0].image, None)
+def test_case_without_label(dataset, shifted):
     with pytest.raises(InputError, match=r"a_1\.tif: expected a mask"):
-        evaluate(shifted, [bare])
+        evaluate(shifted, [replace(dataset[0], label=())])
 
 
 @pytest.mark.parametrize("kind", ["mask", "image"])
 def test_sizes_that_do_not_fit(tmp_path, shifted, kind):
+    (tmp_path / "p").mkdir()
     for index, size in ((1, (8, 8)), (2, (8, 6))):
-        Image.new("RGB", size).save(tmp_path / f"p_{index}.tif")
-        Image.new("L", (8, 8) if kind == "mask" else size).save(tmp_path / f"p_{index}_mask.tif")
-    stack = [
-        Slice("p", index, tmp_path / f"p_{index}.tif", tmp_path / f"p_{index}_mask.tif")
-        for index in (1, 2)
-    ]
-    name = "p_2_mask.tif" if kind == "mask" else "p_2.tif"
-    with pytest.raises(InputError, match=f"{name}: expected the size of"):
-        evaluate(shifted, stack)
-
-
-def test_whole_patients_are_predicted_where_some_slices_are_scored(dataset, patients):
-    """What is predicted depends on the whole stack, as intensities are normalised over it."""
-    seen = {}
-
-    def predict(images):
-        seen[images.shape] = seen.get(images.shape, 0) + 1
-        return np.linspace(0, 1, len(images))[:, None, None] * np.ones(images.shape[:3])
-
-    scored = [one for one in dataset if one.index % 2]
-    metrics = evaluate(predict, scored, surface=False, among=dataset)
-    assert set(seen) == {images.shape for images, _ in patients.values()}
-    for name, (images, truth) in patients.items():
-        numbers = [one.index for one in sorted(dataset) if one.patient == name]
-        places = [place for place, number in enumerate(numbers) if number % 2]
-        assert 0 < len(places) < len(truth)
-        high = np.linspace(0, 1, len(images)) >= 0.5
-        assert metrics["subjects"][name]["voxels_pred"] == high[places].sum() * truth[0].size
-        assert metrics["subjects"][name]["voxels_true"] == truth[places].sum()
+        stem = tmp_path / "p" / f"p_{index}"
+        Image.new("RGB", size if kind == "image" else (8, 8)).save(f"{stem}.tif")
+        Image.new("L", size if kind == "mask" else (8, 8)).save(f"{stem}_mask.tif")
+    message = "mask of another size" if kind == "mask" else "slices of different sizes"
+    with pytest.raises(InputError, match=message):
+        evaluate(shifted, find_data_set(tmp_path))

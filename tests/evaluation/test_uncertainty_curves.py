@@ -121,29 +121,29 @@ class Maps:
 
 def test_evaluation_over_patients(dataset, shifted, patients, metrics):
     done = []
-    found = evaluate_uncertainty(lambda images: Maps(shifted(images)), dataset, 0.5, done.append)
+    found = evaluate_uncertainty(lambda case: Maps(shifted(case)), dataset, 0.5, done.append)
     assert done == ["a", "b", "c"]
-    for name, (images, _) in patients.items():
+    for name, (case, _) in patients.items():
         assert found["subjects"][name]["dice"] == metrics["subjects"][name]["dice"]
-        assert found["subjects"][name]["score"] == patient_uncertainty(shifted(images))
+        assert found["subjects"][name]["score"] == patient_uncertainty(shifted(case))
     near = found["calibration"]["near_tumor"]
     assert near == pytest.approx(metrics["calibration"])
     # All pixels: 0.05 or 0.9, off by 0.05 where right and by 0.9 or 0.95 where not.
     truth = np.concatenate([truth for _, truth in patients.values()])
-    probability = np.concatenate([shifted(images) for images, _ in patients.values()])
+    probability = np.concatenate([shifted(case) for case, _ in patients.values()])
     brier = np.mean((probability - truth) ** 2)
     assert found["calibration"]["image"]["brier"] == pytest.approx(brier, rel=1e-5)
     expected = [
         qu_brats(t * 1.0, (p >= 0.5) * 1.0, entropy(p) / np.log(2))[3]
-        for t, p in ((truth, shifted(images)) for images, truth in patients.values())
+        for t, p in ((truth, shifted(case)) for case, truth in patients.values())
     ]
     assert found["qu_brats"]["score"] == pytest.approx(np.mean(expected), abs=1e-5)
     with pytest.raises(InputError, match="at least one patient"):
-        evaluate_uncertainty(lambda images: Maps(shifted(images)), [])
+        evaluate_uncertainty(lambda case: Maps(shifted(case)), [])
 
 
 def test_figures(dataset, shifted):
-    found = evaluate_uncertainty(lambda images: Maps(shifted(images)), dataset)
+    found = evaluate_uncertainty(lambda case: Maps(shifted(case)), dataset)
     (axes,) = charts.filtering_curves(found).axes
     drawn = [line.get_ydata().tolist() for line in axes.lines]
     assert drawn == [found["qu_brats"][name] for name in ("dice", "filtered_tp", "filtered_tn")]

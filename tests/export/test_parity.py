@@ -9,10 +9,10 @@ from PIL import Image
 
 from agd_keras.data.preprocess import prepare_patient
 from agd_keras.errors import InputError
-from agd_keras.evaluation.evaluate import by_patient, read_patient
 from agd_keras.export.parity import measure_parity, refuse_drop
 from agd_keras.export.samples import Samples
-from agd_keras.io.slices import find_slices
+from agd_keras.io.data_set import find_data_set
+from agd_keras.io.labels import read_labelled
 
 
 def network(scale):
@@ -24,8 +24,8 @@ def network(scale):
 
 
 def test_figures_are_their_definitions(small_phantom, tmp_path):
-    slices = find_slices(small_phantom)
-    samples = Samples("phantom", "patients", slices, [])
+    cases = find_data_set(small_phantom)
+    samples = Samples("phantom", "patients", cases, [])
     (tmp_path / "file").write_bytes(b"12345")
     one, other = network(2), network(0.5)
     served = {"bright": lambda images: images[..., 1] / 255}
@@ -33,8 +33,9 @@ def test_figures_are_their_definitions(small_phantom, tmp_path):
 
     differences, masks = [], {"keras": [], "artefact": [], "bright": []}
     truths = []
-    for own in by_patient(slices).values():
-        images, truth = read_patient(own)
+    for ref in cases:
+        case, truth = read_labelled(ref)
+        images = case.images
         prepared = prepare_patient(images, 16)
         truths.append(truth)
         maps = {"keras": one, "artefact": other}

@@ -9,8 +9,8 @@ import yaml
 from agd_keras.export.samples import REPRESENTATIVE, SCORED, choose_samples
 
 
-def patients(slices):
-    return sorted({one.patient for one in slices})
+def patients(cases):
+    return sorted({case.patient_id for case in cases})
 
 
 @pytest.fixture

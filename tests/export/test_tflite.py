@@ -15,8 +15,8 @@ from agd_keras.export.parity import read_parity
 from agd_keras.export.samples import read_prepared
 from agd_keras.export.tflite import check_operators, convert, export_tflite
 from agd_keras.inference.predictor import Predictor, load_predictor
+from agd_keras.io.data_set import find_data_set
 from agd_keras.io.image_files import read_image, read_mask
-from agd_keras.io.slices import find_slices
 from agd_keras.models import agd_autoencoder
 
 QUANTIZED = ("float32", "float16", "int8")
@@ -111,9 +111,14 @@ def test_sizes_and_dice_follow_the_numbers(files):
 def test_dice_of_single_images_is_that_of_the_graph(files, model, small_phantom):
     """Over all pixels, each image normalised by itself."""
     counts = np.zeros(2)
-    for one in find_slices(small_phantom):
-        found = segment(model, 32, tf.constant(read_image(one.image)[None]))["mask"].numpy() == 1
-        truth = read_mask(one.mask)[None, ..., None]
+    pairs = [
+        pair
+        for ref in find_data_set(small_phantom)
+        for pair in zip(ref.files, ref.label, strict=True)
+    ]
+    for image, mask in pairs:
+        found = segment(model, 32, tf.constant(read_image(image)[None]))["mask"].numpy() == 1
+        truth = read_mask(mask)[None, ..., None]
         counts += 2 * (found & truth).sum(), found.sum() + truth.sum()
     parity = read_parity(files["float32"])
     assert parity["dice"]["serving_default"] == pytest.approx(counts[0] / counts[1], abs=1e-3)
@@ -125,7 +130,7 @@ def test_int8_keeps_the_dice_of_a_trained_network(small_phantom, tmp_path, monke
     keras.utils.set_random_seed(0)
     options = {"skips": (1, 2), "attention_at": (2,), "activation": "relu", "edge": False}
     model = agd_autoencoder((32, 32, 3), filters=(8, 16), **options)
-    patients = list(read_prepared(find_slices(small_phantom), 32))
+    patients = list(read_prepared(find_data_set(small_phantom), 32))
     inputs = np.concatenate([prepared for _, prepared, _ in patients])
     masks = np.concatenate([truth for *_, truth in patients])[..., None]
     model.compile(keras.optimizers.Adam(0.01), {"mask": "binary_crossentropy"})
@@ -172,7 +177,7 @@ def test_operators_that_are_not_built_in_are_refused():
 
 def test_unknown_numbers_are_refused(model, small_phantom):
     with pytest.raises(InputError, match="--quantize int4"):
-        convert(model, "int4", find_slices(small_phantom))
+        convert(model, "int4", find_data_set(small_phantom))
 
 
 def test_nothing_is_left_of_a_refused_export(model_file, small_phantom, tmp_path):

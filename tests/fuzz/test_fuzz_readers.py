@@ -22,7 +22,8 @@ from pydicom.data import get_testdata_file
 
 from agd_keras.errors import InputError
 from agd_keras.io.case import MAX_SIDE, MAX_VOXELS
-from agd_keras.io.discovery import Source, read_case
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.discovery import read_case
 
 SECONDS, GIBIBYTES = 30, 2
 KINDS = {"tiff": "picture", "png": "picture", "nifti": "nifti", "dicom": "dicom"}
@@ -144,7 +145,7 @@ def _check(folder: Path, kind: str, suffix: str, content: bytes, write: bool = T
     path.write_bytes(content)
     try:
         with _guard():
-            case = read_case(Source("file", KINDS[kind], (path,)))
+            case = read_case(CaseRef("file", KINDS[kind], (path,)))
             slices, height, width, channels = case.images.shape
             assert channels == 3 and np.isfinite(case.images).all()
             assert max(slices, height, width) <= MAX_SIDE and slices * height * width <= MAX_VOXELS

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from agd_keras.errors import InputError
-from agd_keras.evaluation.evaluate import by_patient, read_patient
 from agd_keras.evaluation.reliability import fit_temperature, scale_temperature
 from agd_keras.inference import calibration
 from agd_keras.inference.calibration import (
@@ -22,7 +21,8 @@ from agd_keras.inference.uncertainty import (
     UncertaintyPredictor,
     combine,
 )
-from agd_keras.io.slices import find_slices
+from agd_keras.io.data_set import find_data_set
+from agd_keras.io.labels import read_labelled
 from agd_keras.models import agd_autoencoder
 
 LN2 = np.log(2)
@@ -209,19 +209,19 @@ def test_what_is_no_calibration(tmp_path, text):
 
 
 def test_fit_on_all_pixels(small_phantom):
-    slices = find_slices(small_phantom)
+    cases = find_data_set(small_phantom)
 
-    def predict(images):
-        bright = images[..., 1] / np.float32(255)
+    def predict(case):
+        bright = case.images[..., 1] / np.float32(255)
         return np.clip(1.5 * bright - 0.3, 0.01, 0.99)
 
-    parts = [read_patient(own) for own in by_patient(slices).values()]
+    parts = [read_labelled(ref) for ref in cases]
     truth = np.concatenate([truth.ravel() for _, truth in parts])
-    probability = np.concatenate([predict(images).ravel() for images, _ in parts])
-    fitted = fit_calibration(predict, slices)
+    probability = np.concatenate([predict(case).ravel() for case, _ in parts])
+    fitted = fit_calibration(predict, cases)
     assert fitted.temperature == pytest.approx(fit_temperature(truth, probability), rel=1e-3)
     assert fitted.fitted_on["pixels"] == truth.size > 0
-    assert fitted.fitted_on["patients"] == sorted({one.patient for one in slices})
+    assert fitted.fitted_on["patients"] == sorted(ref.case_id for ref in cases)
     json.dumps(fitted.fitted_on)
 
     def cross_entropy(p):

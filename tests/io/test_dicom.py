@@ -244,7 +244,7 @@ def test_series_of_a_study_by_their_descriptions(tmp_path, read_paths, error_of)
             if len(path.stem) == 3:
                 path.rename(path.with_name(f"{name}{path.stem}"))
     sources = find_cases([tmp_path])
-    assert [source.name for source in sources] == ["p", "q"]
+    assert [source.case_id for source in sources] == ["p", "q"]
     for source in sources:
         case = read_case(source)
         for place in range(3):
@@ -275,4 +275,4 @@ def test_patients_and_studies_are_not_mixed(tmp_path, other, error_of):
 def test_several_patients_are_several_cases(tmp_path):
     for name in ("a", "b"):
         _write_series(tmp_path / name, _volume(), study=hd.UID())
-    assert [source.name for source in find_cases([tmp_path])] == ["a", "b"]
+    assert [source.case_id for source in find_cases([tmp_path])] == ["a", "b"]

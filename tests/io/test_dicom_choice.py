@@ -244,7 +244,7 @@ def test_a_study_in_folders_of_any_depth(tmp_path):
     for number, description in enumerate(("AX T1", "AX FLAIR"), start=1):
         _write(tmp_path / "S" / "scans" / f"{number}" / "DICOM" / "files", number, description)
     _write(tmp_path / "T" / "DICOM", 3, "AX FLAIR", StudyInstanceUID="1.2.3")
-    found = {source.name: read_case(source) for source in find_cases([tmp_path])}
+    found = {source.case_id: read_case(source) for source in find_cases([tmp_path])}
     assert list(found) == ["S/scans", "T/DICOM"]
     np.testing.assert_array_equal(found["S/scans"].images[..., 0], _volume(1))
 
@@ -260,7 +260,7 @@ def test_a_dicomdir_is_no_case(tmp_path):
     ds.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
     for given in (tmp_path, tmp_path / "DICOMDIR"):
         [source] = find_cases([given])
-        assert source.name == "IMAGES"
+        assert source.case_id == "IMAGES"
         np.testing.assert_array_equal(read_case(source).images[..., 1], _volume(1))
 
 

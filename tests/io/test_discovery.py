@@ -18,7 +18,8 @@ from PIL import Image
 
 from agd_keras.errors import InputError
 from agd_keras.io.case import MAX_FILE_BYTES, check_file
-from agd_keras.io.discovery import Source, find_cases, read_case
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.io.geometry import axial_spacing, square_view
 from agd_keras.io.layouts.dataset_json import parse_channels
 from agd_keras.io.unzip import read_range
@@ -163,12 +164,12 @@ def test_channels_last_and_numbered_files(tmp_path, order, places, note):
             content = {key: {str(number): name for number, name in enumerate(names)}}
             (folder.parent / "dataset.json").write_text(json.dumps(content))
         sources = find_cases([folder.parent], () if key else told)
-        assert sorted(source.name for source in sources) == ["imagesTr/a", "imagesTr/x"]
+        assert sorted(source.case_id for source in sources) == ["imagesTr/a", "imagesTr/x"]
         for source in sources:
             case = read_case(source)
             np.testing.assert_array_equal(case.images, expected)
             assert "; ".join(case.notes) == note
-            assert case.masks == (f"{source.name}_mask.nii.gz",)
+            assert case.masks == (f"{source.case_id}_mask.nii.gz",)
             case.write_masks(expected[..., 1] > 500, [tmp_path / "out.nii.gz"])
             assert nibabel.load(tmp_path / "out.nii.gz").shape == SHAPE
 
@@ -198,7 +199,7 @@ def test_contrasts_by_name(tmp_path, read_paths, error_of):
             image = nibabel.Nifti1Image(_volume(seed=seed), PLAIN)
             image.to_filename(tmp_path / case / f"{case}_{name}.nii.gz")
     sources = find_cases([tmp_path])
-    assert [source.name for source in sources] == ["P_1/P_1", "P_2/P_2"]
+    assert [source.case_id for source in sources] == ["P_1/P_1", "P_2/P_2"]
     images = read_case(sources[1]).images
     for place in range(3):
         np.testing.assert_array_equal(images[..., place], _volume(seed=place).transpose(2, 1, 0))
@@ -216,7 +217,7 @@ def test_contrasts_without_a_prefix(tmp_path, error_of):
             image = nibabel.Nifti1Image(_volume(seed=seed), PLAIN)
             image.to_filename(tmp_path / case / f"{name}.nii.gz")
     sources = find_cases([tmp_path])
-    assert [source.name for source in sources] == ["A/A", "B/B"]
+    assert [source.case_id for source in sources] == ["A/A", "B/B"]
     assert find_cases([tmp_path / "A"])[0].name == "A"
     case = read_case(sources[1])
     assert case.masks == ("B/B_mask.nii.gz",)
@@ -228,7 +229,7 @@ def test_contrasts_without_a_prefix(tmp_path, error_of):
     for number in range(2):  # names of cases, not of channels
         image = nibabel.Nifti1Image(_volume(seed=number), PLAIN)
         image.to_filename(tmp_path / f"{number:04}.nii")
-    assert [source.name for source in find_cases([tmp_path])] == ["0000", "0001", "A/A", "B/B"]
+    assert [source.case_id for source in find_cases([tmp_path])] == ["0000", "0001", "A/A", "B/B"]
 
 
 def test_one_contrast_has_one_channel(tmp_path, read_paths, error_of):
@@ -368,7 +369,7 @@ def test_patient_of_numbered_slices(tmp_path, error_of):
         Image.new("L", (4, 4)).save(folder / f"TCGA_A_1_{index}_mask.tif")
     for given in (folder, tmp_path):
         [source] = find_cases([given])
-        assert source.name == "TCGA_A_1"
+        assert source.case_id == "TCGA_A_1"
         case = read_case(source)
         assert case.images[:, 0, 0, 0].tolist() == [1, 2, 10]
         assert case.masks[2] == "TCGA_A_1/TCGA_A_1_10_mask.tif"
@@ -392,10 +393,10 @@ def test_folders_of_anything(tmp_path, error_of):
     ):
         (tmp_path / "in" / other).write_bytes(b"?")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
-    found = {source.name: source.kind for source in find_cases([tmp_path / "in"])}
+    found = {source.case_id: source.kind for source in find_cases([tmp_path / "in"])}
     assert found == {"X-2": "picture", "x": "picture", "x-3": "picture", "deep/er/v": "nifti"}
     again = find_cases([tmp_path / "in", tmp_path / "in" / "x.png"])
-    assert len({source.name.lower() for source in again}) == len(again) == 5
+    assert len({source.case_id.lower() for source in again}) == len(again) == 5
     (tmp_path / "empty").mkdir()
     assert "found none in it" in error_of(tmp_path / "empty")
     assert "expected a TIFF, PNG, NIfTI or DICOM file" in error_of(tmp_path / "in" / "notes.txt")
@@ -404,7 +405,7 @@ def test_folders_of_anything(tmp_path, error_of):
 def test_read_case_of_a_file_that_is_gone(tmp_path):
     for kind, name in (("picture", "a.png"), ("nifti", "a.nii"), ("dicom", "a.dcm")):
         with pytest.raises(InputError, match="found nothing"):
-            read_case(Source("a", kind, (tmp_path / name,)))
+            read_case(CaseRef("a", kind, (tmp_path / name,)))
 
 
 def test_square_view():

@@ -7,26 +7,31 @@ import numpy as np
 import pytest
 
 from agd_keras.config import make_config, save_config
+from agd_keras.data.slices import Slice, places
 from agd_keras.data.splits import make_folds, save_folds, select
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
+from agd_keras.io.data_set import find_data_set
 from agd_keras.runs.aggregate import RECORD, gather, report_run, unfinished, write_record
 from agd_keras.runs.report import write_metrics, write_report
 
 FOLDS = 3
 
 
-def predict(images):
+def predict(case):
     """Some probability that is a function of the pixels."""
-    return images[..., 1].astype("float32") / 255
+    return case.images[..., 1].astype("float32") / 255
 
 
 @pytest.fixture(params=["subject", "record"])
 def run(request, small_phantom, tmp_path):
-    """A run folder as training leaves it, with its slices and config."""
-    from agd_keras.io.slices import find_slices
-
-    slices = find_slices(small_phantom)
+    """A run folder as training leaves it, with its cases and config."""
+    cases = find_data_set(small_phantom)
+    slices = [
+        Slice(case.patient_id, case.case_id, number, place)
+        for case in cases
+        for place, number in enumerate(case.numbers)
+    ]
     data = {"path": str(small_phantom), "split": request.param, "folds": FOLDS, "portions": 6}
     config = make_config({"data": data})
     areas = {one.name: index for index, one in enumerate(slices)}
@@ -36,17 +41,19 @@ def run(request, small_phantom, tmp_path):
     for fold in folds:
         folder = tmp_path / f"fold-{fold.index}"
         folder.mkdir()
-        tested = select(slices, fold.test, request.param)
-        metrics = evaluate(predict, tested, protocol={"split": request.param}, among=slices)
+        scored = places(select(slices, fold.test, request.param))
+        tested = [case for case in cases if case.case_id in scored]
+        protocol = {"split": request.param}
+        metrics = evaluate(predict, tested, protocol=protocol, scored=scored)
         write_metrics(metrics, folder / "metrics.json")
         write_report(folder, metrics, {})
         write_record(folder, config, fold, "f" * 8, 1234)
-    return tmp_path, slices, config, folds
+    return tmp_path, cases, config, folds
 
 
 def test_pooled_figures_are_those_of_the_whole(run):
-    folder, slices, config, _ = run
-    whole = evaluate(predict, slices)
+    folder, cases, config, _ = run
+    whole = evaluate(predict, cases)
     pooled = gather(folder)
     for name, value in whole["pooled"].items():
         assert pooled["pooled"][name] == pytest.approx(value, rel=1e-9), name

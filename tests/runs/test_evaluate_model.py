@@ -11,7 +11,7 @@ from PIL import Image
 from agd_keras.data.splits import Fold, save_folds
 from agd_keras.errors import InputError
 from agd_keras.inference.calibration import Calibration
-from agd_keras.io.slices import find_slices
+from agd_keras.io.data_set import find_data_set
 from agd_keras.models import agd_autoencoder
 from agd_keras.runs import evaluate_model as module
 from agd_keras.runs.evaluate_model import assess, evaluate_model
@@ -64,7 +64,7 @@ def test_files_hold_what_is_returned(small_phantom, tmp_path):
     out.mkdir()
     calls = []
     metrics = assess(
-        *(Bright(), find_slices(small_phantom), out, {"seed": 3}, "Title"),
+        *(Bright(), find_data_set(small_phantom), out, {"seed": 3}, "Title"),
         history=history,
         progress=lambda *call: calls.append(call),
         uncertainty="tta",
@@ -87,7 +87,7 @@ def test_healthy_controls_have_no_case(data, tmp_path):
     clear_masks(data)
     out = tmp_path / "out"
     out.mkdir()
-    metrics = assess(Bright(), find_slices(data), out, {}, "Healthy")
+    metrics = assess(Bright(), find_data_set(data), out, {}, "Healthy")
     names = ("dice_per_patient", "confusion_matrix", "reliability")
     results = {"metrics.json", "sums.json", "report.html"}
     assert files(out) == results | {f"figures/{name}.png" for name in names}
@@ -113,9 +113,9 @@ def test_metrics_survive_a_failed_figure(small_phantom, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no figure")
 
-    monkeypatch.setattr(module.figures, "confusion_matrix", fail)
+    monkeypatch.setattr(module.charts, "confusion_matrix", fail)
     with pytest.raises(RuntimeError, match="no figure"):
-        assess(Bright(), find_slices(small_phantom), tmp_path, {}, "Title")
+        assess(Bright(), find_data_set(small_phantom), tmp_path, {}, "Title")
     assert json.loads((tmp_path / "metrics.json").read_text())["pooled"]
 
 

@@ -30,8 +30,8 @@ def tests(dataset, make_predictor):
     for augment, shift in (("none", 2), ("paper", 1)):
         predict = make_predictor(lambda truth, shift=shift: 0.9 * np.roll(truth, shift, axis=1))
         protocol = {"split": "subject", "augmentation": augment, "folds": "fold 1 of 2"}
-        part = evaluate(predict, [one for one in dataset if one.patient == "a"], protocol=protocol)
-        rest = evaluate(predict, [one for one in dataset if one.patient != "a"], protocol=protocol)
+        part = evaluate(predict, [one for one in dataset if one.case_id == "a"], protocol=protocol)
+        rest = evaluate(predict, [one for one in dataset if one.case_id != "a"], protocol=protocol)
         whole = evaluate(predict, dataset, protocol=protocol | {"folds": 2})
         made[f"{augment}, 2-fold"] = whole | {"folds": spread([part, rest])}
         made[f"{augment}, one test"] = part

@@ -1,16 +1,14 @@
 """Where a model comes from, against runs written by hand."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
 from agd_keras.data.splits import Fold, save_folds
 from agd_keras.errors import InputError
-from agd_keras.io.slices import Slice
+from agd_keras.io.case_ref import CaseRef
 from agd_keras.runs.provenance import find_origin
 
-SLICES = [Slice(case, n, Path(f"{case}_{n}.tif"), None) for case in "abcde" for n in (1, 2)]
+CASES = [CaseRef(case, "picture", (), numbers=(1, 2)) for case in "abcde"]
 BY_PATIENT = [Fold(0, ("a", "b"), ("c",), ("d", "e")), Fold(1, ("d", "e"), ("a",), ("b", "c"))]
 BY_SLICE = [Fold(0, ("a_1", "b_1", "b_2"), ("c_1",), ("a_2", "c_2", "d_1"))]
 UNKNOWN = {"split": None, "folds": None, "augmentation": None, "seed": None}
@@ -35,12 +33,12 @@ def make_run(tmp_path):
 
 
 def part(cases):
-    return [one for one in SLICES if one.patient in cases]
+    return [one for one in CASES if one.patient_id in cases]
 
 
 def test_origin_of_one_fold(make_run):
     model = make_run(BY_PATIENT, "subject") / "fold-0" / "model.keras"
-    assert find_origin(model, SLICES) == {
+    assert find_origin(model, CASES) == {
         **{"split": "subject", "folds": "0 of 5", "augmentation": "paper", "seed": 7},
         **{"model": f"agd_small ({model})", "patients_seen_in_training": 3},
     }
@@ -53,13 +51,13 @@ def test_validation_counts_and_test_does_not(make_run, cases, seen):
 
 
 def test_folds_that_are_averaged_have_seen_what_each_has(make_run):
-    origin = find_origin(make_run(BY_PATIENT, "subject", models=(1, 0)), SLICES)
+    origin = find_origin(make_run(BY_PATIENT, "subject", models=(1, 0)), CASES)
     assert (origin["folds"], origin["patients_seen_in_training"]) == ("0, 1 of 5", 5)
 
 
 def test_path_from_within_the_run(make_run, monkeypatch):
     monkeypatch.chdir(make_run(BY_PATIENT, "subject") / "fold-0")
-    assert find_origin("model.keras", SLICES)["patients_seen_in_training"] == 3
+    assert find_origin("model.keras", CASES)["patients_seen_in_training"] == 3
 
 
 @pytest.mark.parametrize(("cases", "seen"), [("abc", 3), ("d", 0), ("ad", 1)])
@@ -72,13 +70,13 @@ def test_a_patient_is_seen_by_any_slice(make_run, cases, seen):
 def test_nothing_is_known_of_a_model_alone(tmp_path):
     model = tmp_path / "model.keras"
     expected = UNKNOWN | {"model": str(model), "patients_seen_in_training": None}
-    assert find_origin(model, SLICES) == expected
+    assert find_origin(model, CASES) == expected
 
 
 def test_run_without_folds(make_run):
     run = make_run(BY_PATIENT, "subject")
     (run / "folds.json").unlink()
-    origin = find_origin(run, SLICES)
+    origin = find_origin(run, CASES)
     assert (origin["seed"], origin["patients_seen_in_training"]) == (7, None)
 
 
@@ -87,4 +85,4 @@ def test_damaged_run_is_told(make_run, name):
     run = make_run(BY_PATIENT, "subject")
     (run / name).write_text("[")
     with pytest.raises(InputError, match=name):
-        find_origin(run, SLICES)
+        find_origin(run, CASES)

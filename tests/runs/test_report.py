@@ -163,7 +163,7 @@ def test_report_of_real_size_is_small(tmp_path, metrics):
     blank = np.zeros((256, 256), dtype=bool)
     noisy = [rng.normal(90, 12, (256, 256, 3)).clip(0, 255).astype(np.uint8) for _ in range(3)]
     drawn = {
-        "cases": overlays.cases([overlays.Case("noise", image, blank, blank) for image in noisy]),
+        "cases": overlays.cases([overlays.Shown("noise", image, blank, blank) for image in noisy]),
         "maps": overlays.maps(
             noisy[0], {"mask": noisy[1][..., 0] / 255, "edge": rng.random((64, 64))}
         ),
@@ -201,7 +201,7 @@ def test_metrics_come_back_exactly(tmp_path, metrics):
 
 def test_sums_of_folds_pool_to_the_whole(tmp_path, dataset, metrics, shifted):
     for names in ("ac", "b"):
-        part = evaluate(shifted, [item for item in dataset if item.patient in names])
+        part = evaluate(shifted, [item for item in dataset if item.case_id in names])
         write_metrics(part, tmp_path / names / "metrics.json")
     entries = {
         **read_sums(tmp_path / "ac" / "sums.json"),
@@ -252,7 +252,7 @@ def test_table_on_screen(metrics):
 
 
 def test_missing_figures_are_shown_as_missing(tmp_path, dataset, shifted):
-    part = [item for item in dataset if item.patient == "c"]
+    part = [item for item in dataset if item.case_id == "c"]
     bare = evaluate(shifted, part, surface=False)
     page = Page(write_report(tmp_path, bare, {}).read_text(encoding="utf-8"))
     shown = {name: (text, value) for _, name, text, value in page.tables["figures"][1:]}

@@ -16,7 +16,7 @@ from agd_keras.config import make_config, merge, parse_setting, save_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
-from agd_keras.io.slices import find_slices
+from agd_keras.io.data_set import find_data_set
 from agd_keras.runs.executor import run_tasks
 from agd_keras.runs.run_folder import open_run
 from agd_keras.runs.train_fold import train_fold
@@ -91,10 +91,9 @@ def test_tasks_of_ray(ray_of_two_workers, monkeypatch):
 
 def make_run(root: Path, data: Path) -> Path:
     config = make_config(merge(CONFIG, {"data": {"path": str(data)}}))
-    slices = find_slices(data)
-    areas = build_cache(slices, 32).areas
+    cache = build_cache(find_data_set(data), 32)
     options = config.data
-    folds = make_folds(slices, areas, options.folds, options.split, 0, options.portions)
+    folds = make_folds(cache.slices, cache.areas, options.folds, options.split, 0, options.portions)
     open_run(root, config, folds, resume=False, overwrite=False)
     save_config(config, root / "config.yaml")
     return root

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from agd_keras.config import make_config
 from agd_keras.data.cache import build_cache
-from agd_keras.io.slices import find_slices
+from agd_keras.io.data_set import find_data_set
 from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.models.registry import Head, Network
 from agd_keras.runs.search.space import open_study
@@ -130,9 +130,8 @@ def test_learning_rate_that_does_not_follow_the_steps(schedule):
 
 @pytest.fixture(scope="module")
 def fold(small_phantom, tmp_path_factory):
-    slices = find_slices(small_phantom)
-    cache = build_cache(slices, 16, tmp_path_factory.mktemp("cache"))
-    return cache, slices[:24], slices[24:]
+    cache = build_cache(find_data_set(small_phantom), 16, tmp_path_factory.mktemp("cache"))
+    return cache, cache.slices[:24], cache.slices[24:]
 
 
 class StopError(Exception):

@@ -14,10 +14,11 @@ from PIL import Image
 
 from agd_keras.config import differences, load_config, make_config, merge, parse_setting
 from agd_keras.data.cache import build_cache
+from agd_keras.data.slices import Slice, places
 from agd_keras.data.splits import load_folds, make_folds, select
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
-from agd_keras.io.slices import find_slices
+from agd_keras.io.data_set import find_data_set
 from agd_keras.runs import train as train_module
 from agd_keras.runs.aggregate import gather, is_done, write_record
 from agd_keras.runs.report import write_metrics
@@ -52,22 +53,26 @@ def trained(monkeypatch):
             return
         config = make_config(load_config(run / "config.yaml"))
         fold = load_folds(run / "folds.json")[index]
-        slices = find_slices(config.data.path)
-        truths = {one.image: np.asarray(Image.open(one.mask)) > 0 for one in slices}
+        cases = find_data_set(config.data.path)
+        pairs = [pair for ref in cases for pair in zip(ref.files, ref.label, strict=True)]
+        truths = {name: np.asarray(Image.open(label)) > 0 for name, label in pairs}
         images = {np.asarray(Image.open(name)).tobytes(): name for name in truths}
         columns = 2 if config.data.split == "subject" else 1
         columns += config.model.attention is False
 
-        def predict(stack):
-            probability = np.stack([truths[images[image.tobytes()]] for image in stack]) * 0.9
+        def predict(case):
+            known = [truths[images[image.tobytes()]] for image in case.images]
+            probability = np.stack(known) * 0.9
             probability[:, :, :columns] = 0.9
             return probability
 
         folder.mkdir()
         record_environment(folder / "environment.json", config, "same")
         protocol = {"split": config.data.split, "augmentation": config.data.augment}
-        test = select(slices, fold.test, config.data.split)
-        metrics = evaluate(predict, test, surface=False, protocol=protocol, among=slices)
+        slices = build_cache(cases, 32).slices
+        scored = places(select(slices, fold.test, config.data.split))
+        test = [ref for ref in cases if ref.case_id in scored]
+        metrics = evaluate(predict, test, surface=False, protocol=protocol, scored=scored)
         write_metrics(metrics, folder / "metrics.json")
         write_record(folder, config, fold, "same", parameters=1234)
 
@@ -147,10 +152,9 @@ def test_variants_that_do_not_differ_are_refused():
 
 @pytest.mark.parametrize("split", ["subject", "record"])
 @pytest.mark.parametrize("patients", [10, 23, 75])
-def test_one_test_is_the_first_of_five_folds(split, patients, small_phantom):
-    one = find_slices(small_phantom)[0]
+def test_one_test_is_the_first_of_five_folds(split, patients):
     slices = [
-        type(one)(f"p{patient:02}", index, one.image, None)
+        Slice(f"p{patient:02}", f"p{patient:02}", index, index - 1)
         for patient in range(patients)
         for index in (1, 2)
     ]
@@ -358,6 +362,6 @@ def test_a_study_of_networks_that_resumes(small_phantom, tmp_path):
     ]
     assert len(changes) == 6
     assert results["differences"]["record"]["dice"]["value"] == pytest.approx(np.mean(changes))
-    fingerprint = build_cache(find_slices(small_phantom), 32).data_fingerprint
+    fingerprint = build_cache(find_data_set(small_phantom), 32).data_fingerprint
     assert results["protocol"]["data_fingerprint"] == fingerprint
     assert (out / "record" / "report.html").is_file()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import keras
 import numpy as np
@@ -13,11 +14,14 @@ from agd_keras.cli import evaluate as evaluate_command
 from agd_keras.cli import train as train_command
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
-from agd_keras.data.splits import load_folds, select
+from agd_keras.data.slices import by_case
+from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
+from agd_keras.inference.predict_case import predict_case
 from agd_keras.inference.predictor import Predictor, load_predictor
-from agd_keras.io.slices import find_slices
+from agd_keras.io.data_set import find_data_set
+from agd_keras.io.labels import read_labelled
 from agd_keras.runs.train import resolve, train
 from agd_keras.training import fit as fit_fold_module
 
@@ -61,10 +65,10 @@ def test_no_test_patient_was_trained_on(finished):
 
 def test_kept_model_gives_the_best_figure_of_the_history(finished, read_history):
     out, config, _ = finished
-    slices = find_slices(config.data.path)
     fold = load_folds(out / "folds.json")[0]
-    validation = select(slices, fold.validation, "subject")
-    predict = load_predictor(out / "fold-0" / "model.keras").predict_patient
+    cases = find_data_set(config.data.path)
+    validation = [case for case in cases if case.patient_id in fold.validation]
+    predict = partial(predict_case, load_predictor(out / "fold-0" / "model.keras"))
     dice = evaluate(predict, validation, surface=False)["subject"]["mean_dice"]
     best = max(row["val_dice"] for row in read_history(out / "fold-0"))
     assert dice == pytest.approx(best, abs=2e-3)  # the cache rounds its images to float16
@@ -205,14 +209,14 @@ def test_ablation_trains_record_wise_with_whole_patients(tiny, tmp_path, monkeyp
 
 def test_cache_holds_what_the_predictor_sees(small_phantom):
     from agd_keras.data.preprocess import prepare_patient
-    from agd_keras.evaluation.evaluate import read_patient
 
-    slices = find_slices(small_phantom)
-    cache = build_cache(slices, 32)
-    stack = [one for one in slices if one.patient == slices[0].patient]
-    images, _ = read_patient(stack)
-    cached = np.stack([cache.read(one)[0] for one in stack])
-    np.testing.assert_allclose(cached, prepare_patient(images, 32), atol=2e-3)
+    cases = find_data_set(small_phantom)
+    cache = build_cache(cases, 32)
+    case, label = read_labelled(cases[0])
+    own = by_case(cache.slices)[cases[0].case_id]
+    cached = np.stack([cache.read(one)[0] for one in own])
+    np.testing.assert_allclose(cached, prepare_patient(case.images, 32), atol=2e-3)
+    np.testing.assert_array_equal(cache.read_mask(cases[0].case_id), label)
 
 
 # --- the commands, as a user calls them

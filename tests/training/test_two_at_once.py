@@ -9,7 +9,8 @@ import pytest
 from agd_keras.errors import InputError
 from agd_keras.export.release import staging
 from agd_keras.files import content
-from agd_keras.io.slices import digest_slices, find_slices
+from agd_keras.io.data_set import find_data_set
+from agd_keras.io.fingerprint import digest_cases
 from agd_keras.locks import locked
 from agd_keras.runs import run_folder
 from agd_keras.runs.search.search import search
@@ -89,7 +90,7 @@ def test_overwriting_a_study_of_which_one_run_is_trained(tiny, tmp_path):
 )
 def test_a_search_that_is_trained(held, option, tiny, small_phantom, tmp_path):
     out = tmp_path / "search"
-    slices = find_slices(small_phantom)
+    cases = find_data_set(small_phantom)
     settings = {
         **{
             "config": run_folder.resolve(tiny()).model_dump(mode="json"),
@@ -98,7 +99,7 @@ def test_a_search_that_is_trained(held, option, tiny, small_phantom, tmp_path):
         },
         **{"trials": 20, "folds": [0], "prune": True, "data_fingerprint": "f"},
     }
-    open_search(out, settings, slices, digest_slices(slices), overwrite=False)
+    open_search(out, settings, cases, digest_cases(cases), overwrite=False)
     (out / "trial-0").mkdir()
     before = tree(out)
     with locked(out / held), pytest.raises(InputError, match=TRAINS):

@@ -130,20 +130,21 @@ def test_cases_are_best_and_worst_at_their_largest_slice(dataset, metrics, shift
     median = metrics["subject"]["median_dice"]  # of all patients: another one's than b's
     assert f"{metrics['subjects']['b']['dice']:.3f}, next to {median:.3f}" in chosen[1].title
     assert f"{metrics['subjects']['a']['dice']:.3f}" in chosen[0].title
-    source = next(item for item in dataset if item.name == "a_6")
-    np.testing.assert_array_equal(chosen[0].image, np.asarray(Image.open(source.image)))
-    np.testing.assert_array_equal(chosen[0].truth, np.asarray(Image.open(source.mask)) > 0)
+    [source] = [ref for ref in dataset if ref.case_id == "a"]
+    place = source.numbers.index(6)
+    np.testing.assert_array_equal(chosen[0].image, np.asarray(Image.open(source.files[place])))
+    np.testing.assert_array_equal(chosen[0].truth, np.asarray(Image.open(source.label[place])) > 0)
     np.testing.assert_array_equal(chosen[0].prediction, np.roll(chosen[0].truth, 2, axis=1))
     for case, patient in zip(chosen, "ab", strict=True):
         film = Image.open(io.BytesIO(case.film))
-        assert film.n_frames == sum(item.patient == patient for item in dataset)
+        assert film.n_frames == {"a": 12, "b": 3}[patient]
 
 
 def test_a_film_has_the_slices_that_were_scored(dataset, shifted):
-    scored = [item for item in dataset if item.patient == "a" and item.index > 5]
-    metrics = evaluate(shifted, scored, among=dataset)
-    [case] = overlays.pick_cases(shifted, scored, metrics, among=dataset)
-    assert Image.open(io.BytesIO(case.film)).n_frames == len(scored)
+    part, scored = dataset[:1], {"a": list(range(5, 12))}
+    metrics = evaluate(shifted, part, scored=scored)
+    [case] = overlays.pick_cases(shifted, part, metrics, scored)
+    assert Image.open(io.BytesIO(case.film)).n_frames == 7
 
 
 def test_saved_figures_and_films(dataset, metrics, shifted, tmp_path):
@@ -158,7 +159,7 @@ def test_saved_figures_and_films(dataset, metrics, shifted, tmp_path):
 
 
 def test_no_patient_with_tumour_makes_no_case(dataset, shifted):
-    part = [item for item in dataset if item.patient == "c"]
+    part = [ref for ref in dataset if ref.case_id == "c"]
     assert overlays.pick_cases(shifted, part, evaluate(shifted, part)) == []
 
 
@@ -166,7 +167,7 @@ def test_outlines_lie_on_the_border_of_the_mask():
     truth = np.zeros((20, 30), dtype=bool)
     truth[0:6, 10:20] = True  # meets the upper border of the picture
     blank = np.zeros_like(truth)
-    case = overlays.Case("one", np.zeros((20, 30, 3), np.uint8), truth, blank)
+    case = overlays.Shown("one", np.zeros((20, 30, 3), np.uint8), truth, blank)
     figure = overlays.cases([case])
     plain, outlined = figure.axes
     assert plain.get_title() == "one"
@@ -203,6 +204,6 @@ def test_every_figure_draws(dataset, metrics, shifted):
 
 def test_figures_of_one_patient_without_tumour(dataset, make_predictor):
     predict = make_predictor(lambda truth: np.zeros(truth.shape))
-    metrics = evaluate(predict, [item for item in dataset if item.patient == "c"])
+    metrics = evaluate(predict, [ref for ref in dataset if ref.case_id == "c"])
     for make in (charts.dice_per_patient, charts.confusion_matrix, charts.reliability_diagram):
         draw(make(metrics))

@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from agd_keras.errors import InputError
 from agd_keras.io.case import CHANNELS
+from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.contrasts import OTHER, is_label, is_label_folder
 from agd_keras.io.layouts.dataset_json import read_channels, split_number
 from agd_keras.io.layouts.names import FileName, read_name, stem_of
-from agd_keras.io.source import Source
 
 HOW = "--flair FILE, --t1 FILE and --t1c FILE say which is which"
 _HOW_NUMBERED = (
@@ -46,7 +46,7 @@ def group_files(
     labels: Sequence[tuple[Path, str]] = (),
     channels: Sequence[str] = (),
     given: bool = False,
-) -> list[Source]:
+) -> list[CaseRef]:
     """Makes cases of NIfTI files.
 
     Args:
@@ -62,7 +62,7 @@ def group_files(
 
     >>> files = [(Path(f"P_1_{name}.nii"), ".") for name in ("flair", "t1", "t1ce", "t2")]
     >>> [source] = group_files(files)
-    >>> source.name, source.contrasts, source.notes
+    >>> source.case_id, source.contrasts, source.notes
     ('P_1', ('T1', 'FLAIR', 'T1c'), ('left out: P_1_t2.nii (T2)',))
     """
     named: Groups = defaultdict(list)
@@ -78,7 +78,7 @@ def group_files(
         else:
             named[name.place, name.case].append(name)
     named, merged = _merge_series(named)
-    sources: list[Source] = []
+    sources: list[CaseRef] = []
     for (place, folder, case), paths in numbered.items():
         sources += _of_numbers(place, folder, case, paths, channels)
     rest = [(name.path, name.place, "") for name in silent]
@@ -153,7 +153,7 @@ def _short(paths: Sequence[Path]) -> list[str]:
 
 def _choose(
     place: str, case: str, group: Sequence[FileName], left: Sequence[str], merged: bool
-) -> Source:
+) -> CaseRef:
     """Takes one file for each contrast."""
     name = _name(place, case, group[0].path)
     folder = group[0].path if len(group) == 1 else group[0].path.parent
@@ -166,13 +166,13 @@ def _choose(
         if found and len(best) != 1:
             listed = list_files([one.path for one in best or found])
             problem = f"{folder}: {len(best or found)} files for {contrast}: {listed}; {HOW}"
-            return Source(name, "nifti", tuple(one.path for one in group), problem=problem)
+            return CaseRef(name, "nifti", tuple(one.path for one in group), problem=problem)
         taken.update((contrast, one) for one in best)
     if "FLAIR" not in taken:
         kinds = " and ".join(dict.fromkeys(one.contrast or OTHER for one in group))
         listed = list_files([one.path for one in group])
         problem = f"{folder}: expected a FLAIR, found only {kinds}: {listed}; {HOW}"
-        return Source(name, "nifti", tuple(one.path for one in group), problem=problem)
+        return CaseRef(name, "nifti", tuple(one.path for one in group), problem=problem)
     unused = [f"{one.path.name} ({one.contrast})" for one in group if one not in taken.values()]
     notes = []
     if merged or not all(one.plain for one in taken.values()):
@@ -181,12 +181,12 @@ def _choose(
     if unused or left:
         notes.append(f"left out: {list_files([*unused, *left])}")
     paths = tuple(one.path for one in taken.values())
-    return Source(name, "nifti", paths, tuple(taken), tuple(notes))
+    return CaseRef(name, "nifti", paths, tuple(taken), notes=tuple(notes))
 
 
 def _of_numbers(
     place: str, folder: Path, case: str, paths: dict[int, Path], channels: Sequence[str]
-) -> list[Source]:
+) -> list[CaseRef]:
     """Cases of files that end in a number of four digits: channels of nnU-Net, or patients."""
     name, files = (
         _name(place, case, folder / case),
@@ -195,29 +195,29 @@ def _of_numbers(
     try:
         order = tuple(channels) or read_channels(folder)
     except InputError as error:
-        return [Source(name, "nifti", files, problem=str(error))]
+        return [CaseRef(name, "nifti", files, problem=str(error))]
     numbers = sorted(paths)
     if len(order) == 1:
         names = [name] if numbers == [0] else [_name(place, stem_of(path), path) for path in files]
         return [
-            Source(own, "nifti", (path,), order) for own, path in zip(names, files, strict=True)
+            CaseRef(own, "nifti", (path,), order) for own, path in zip(names, files, strict=True)
         ]
     if order and numbers[-1] < len(order):
         contrasts = tuple(order[number] for number in numbers)
         notes = (f"channels taken as {', '.join(contrasts)}",)
-        return [Source(name, "nifti", files, contrasts, notes)]
+        return [CaseRef(name, "nifti", files, contrasts, notes=notes)]
     if order:
         problem = f"{files[-1]}: channel {numbers[-1]}, but {len(order)} are named: "
-        return [Source(name, "nifti", files, problem=problem + ", ".join(order))]
+        return [CaseRef(name, "nifti", files, problem=problem + ", ".join(order))]
     alone = numbers == [0] and stem_of(files[0]) != folder.resolve().name
     if alone or (numbers == list(range(len(numbers))) and 2 <= len(numbers) <= 4):
         where = files[0] if len(files) == 1 else folder
         problem = f"{where}: nothing says which channel is which: {list_files(files)}; "
-        return [Source(name, "nifti", files, problem=problem + _HOW_NUMBERED)]
+        return [CaseRef(name, "nifti", files, problem=problem + _HOW_NUMBERED)]
     return [_silent(place, path, ()) for path in files]
 
 
-def _silent(place: str, path: Path, channels: Sequence[str]) -> Source:
+def _silent(place: str, path: Path, channels: Sequence[str]) -> CaseRef:
     """A file whose name says no contrast: its channels may be told elsewhere."""
     name = _name(place, stem_of(path), path)
     try:
@@ -225,5 +225,5 @@ def _silent(place: str, path: Path, channels: Sequence[str]) -> Source:
         label = is_label_folder(path.absolute().parent.name) or is_label(stem_of(path))
         order = tuple(channels) or (() if label else read_channels(path.parent))
     except InputError as error:
-        return Source(name, "nifti", (path,), problem=str(error))
-    return Source(name, "nifti", (path,), order)
+        return CaseRef(name, "nifti", (path,), problem=str(error))
+    return CaseRef(name, "nifti", (path,), order)

@@ -10,7 +10,7 @@ from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.splits import Fold
 from agd_keras.errors import InputError
-from agd_keras.io.slices import Slice, digest_slices
+from agd_keras.io.fingerprint import digest_cases
 from agd_keras.locks import locked
 from agd_keras.runs.executor import run_tasks
 from agd_keras.runs.run_folder import (
@@ -77,7 +77,7 @@ def search(
         executor: Where trials are trained, see `run_tasks`.
         cpus: See `run_tasks`.
         gpus: See `run_tasks`.
-        progress: Called as `progress(done, total)`, in slices, while data is prepared.
+        progress: Called as `progress(done, total)`, in cases, while data is prepared.
 
     Returns:
         The `Ranking`.
@@ -114,16 +114,16 @@ def search(
     # Its folder is one process's at a time, which chooses the trials.
     with locked(out, "training here", "search folder"):
         check_search(out, settings, resume, overwrite)
-        slices = find_data(config.data.path)
-        cache = build_cache(slices, config.data.image_size, progress=progress)
+        cases = find_data(config.data.path)
+        cache = build_cache(cases, config.data.image_size, progress=progress)
         # What cannot be trained at all is known at once.
         for number, one in enumerate(rounds or [Round({})]):
             try:
-                chosen_folds(with_options(config, one.options), slices, cache, folds)
+                chosen_folds(with_options(config, one.options), cache, folds)
             except InputError as error:
                 raise InputError(f"round {number}: {error}" if rounds else str(error)) from None
         settings["data_fingerprint"] = cache.data_fingerprint
-        open_search(out, settings, slices, cache.digests, overwrite)
+        open_search(out, settings, cases, cache.digests, overwrite)
         record_environment(out / "environment.json", config, cache.data_fingerprint)
         run_tasks(run_trial, _tasks(out, settings), executor, cpus, gpus, name="trial")
         ranking = _rank(out)
@@ -132,14 +132,11 @@ def search(
     return ranking
 
 
-def chosen_folds(
-    config: RunConfig, slices: list[Slice], cache: Cache, only: Sequence[int] | None
-) -> list[Fold]:
+def chosen_folds(config: RunConfig, cache: Cache, only: Sequence[int] | None) -> list[Fold]:
     """Returns the folds of a config that are to be trained.
 
     Args:
         config: Says how the data is split.
-        slices: All slices of the data.
         cache: The prepared data.
         only: Which folds, from 0. None: all.
 
@@ -147,7 +144,7 @@ def chosen_folds(
         InputError: The data cannot be split so, or there is no such fold.
     """
     chosen = choose_folds(config.data.folds, only)
-    folds = deal_folds(config, slices, cache)
+    folds = deal_folds(config, cache)
     return [folds[index] for index in chosen]
 
 
@@ -214,14 +211,14 @@ def _train(
     named = ", ".join(f"{name} {value}" for name, value in options.items())
     logger.info("trial %d: %s", number, named)
     folder = out / f"trial-{number}"
-    slices = find_data(settings["config"]["data"]["path"])
-    check_data(out, slices, digest_slices(slices))  # of this machine, now
+    cases = find_data(settings["config"]["data"]["path"])
+    check_data(out, cases, digest_cases(cases))  # of this machine, now
     try:
         config = with_options(make_config(settings["config"]), options)
         save_config(config, folder / "config.yaml")
-        cache = build_cache(slices, config.data.image_size)
-        folds = chosen_folds(config, slices, cache, settings["folds"])
-        return train_trial(config, cache, slices, folds, folder, report)
+        cache = build_cache(cases, config.data.image_size)
+        folds = chosen_folds(config, cache, settings["folds"])
+        return train_trial(config, cache, folds, folder, report)
     except InputError as error:
         if isinstance(error.__context__, OSError):  # a full disk, say: not the trial's fault
             raise

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import yaml
 from agd_keras.config import differences, make_config, read_yaml
 from agd_keras.errors import InputError
 from agd_keras.files import filled, write_text
-from agd_keras.io.slices import Slice
+from agd_keras.io.case_ref import CaseRef
 from agd_keras.runs.run_folder import check_data, check_existing, refuse_training, save_data
 from agd_keras.runs.search.space import JOURNAL
 
@@ -58,7 +58,7 @@ def check_search(out: Path, settings: Mapping[str, Any], resume: bool, overwrite
 def open_search(
     out: Path,
     settings: Mapping[str, Any],
-    slices: list[Slice],
+    cases: Sequence[CaseRef],
     digests: Mapping[str, str],
     overwrite: bool,
 ) -> None:
@@ -67,8 +67,8 @@ def open_search(
     Args:
         out: The folder, which `check_search` let pass.
         settings: What the search is asked for.
-        slices: All slices of the data.
-        digests: What `digest_slices` says of them.
+        cases: All cases of the data.
+        digests: What `digest_cases` says of them.
         overwrite: Replace what the folder holds.
 
     Raises:
@@ -77,7 +77,7 @@ def open_search(
     text = yaml.safe_dump(dict(settings), sort_keys=False)
     try:
         if (out / SETTINGS).is_file() and not overwrite:
-            check_data(out, slices, digests)
+            check_data(out, cases, digests)
             if load_settings(out)["data_fingerprint"] != settings["data_fingerprint"]:
                 raise InputError(f"{out}: --resume expected the data it was started with")
             write_text(out / SETTINGS, text)

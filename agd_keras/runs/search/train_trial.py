@@ -10,7 +10,6 @@ import keras
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
 from agd_keras.data.splits import Fold, select
-from agd_keras.io.slices import Slice
 from agd_keras.training.fit import fit_fold
 from agd_keras.viz.charts import read_history
 
@@ -21,7 +20,6 @@ Report = Callable[[int, float], bool]
 def train_trial(
     config: RunConfig,
     cache: Cache,
-    slices: Sequence[Slice],
     folds: Sequence[Fold],
     folder: str | Path,
     report: Report | None = None,
@@ -34,7 +32,6 @@ def train_trial(
     Args:
         config: Options of the trial; `training.monitor` says which epoch is the best.
         cache: The prepared data.
-        slices: All slices of the data.
         folds: The folds to train on.
         folder: Where `fold-i/` go, each as `fit_fold` writes it.
         report: Called after each epoch of the first fold with the epoch, from 1, and the monitored
@@ -50,7 +47,7 @@ def train_trial(
     histories: list[dict[str, list[float]]] = []
     for fold in folds:
         units = (fold.train, fold.validation)
-        train, validation = (select(slices, part, config.data.split) for part in units)
+        train, validation = (select(cache.slices, part, config.data.split) for part in units)
         where = Path(folder) / f"fold-{fold.index}"
         keras.utils.clear_session()  # of the fold before
         watcher = _Watcher(report if not histories else None, config.training.monitor)

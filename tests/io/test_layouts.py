@@ -221,9 +221,9 @@ def test_contrasts_that_the_user_names(tmp_path):
     _make(tmp_path, "a b GT_W P_t1")
     told = {"T1": tmp_path / "P_t1.nii.gz", "FLAIR": tmp_path / "a.nii.gz"}
     [source] = find_cases([], contrasts=told)
-    assert (source.name, source.contrasts) == ("a", ("T1", "FLAIR"))
+    assert (source.case_id, source.contrasts) == ("a", ("T1", "FLAIR"))
     [source] = find_cases([], contrasts={"FLAIR": tmp_path / "P_t1.nii.gz"})
-    assert (source.name, source.contrasts) == ("P", ("FLAIR",))
+    assert (source.case_id, source.contrasts) == ("P", ("FLAIR",))
     with pytest.raises(InputError, match="--flair: expected one beside T1"):
         find_cases([], contrasts={"T1": tmp_path / "a.nii.gz"})
     with pytest.raises(InputError, match="expected a file, found nothing"):
@@ -238,7 +238,7 @@ def test_dataset_json_settles_the_order(tmp_path, key, where):
     names = dict(enumerate(("T1", "T1ce", "T2", "Flair")))
     (tmp_path / "dataset.json").write_text(json.dumps({key: names}))
     _make(tmp_path / where, "c_0000 c_0001 c_0002 c_0003 d_0000 d_0003")
-    found = {source.name.split("/")[-1]: source for source in find_cases([tmp_path])}
+    found = {source.case_id.split("/")[-1]: source for source in find_cases([tmp_path])}
     assert found["c"].contrasts == ("T1", "T1c", "T2", "FLAIR")
     assert found["d"].contrasts == ("T1", "FLAIR")
     assert found["c"].notes == ("channels taken as T1, T1c, T2, FLAIR",)

@@ -11,8 +11,9 @@ from PIL import Image
 
 from agd_keras.data.phantom import make_phantom
 from agd_keras.errors import InputError
+from agd_keras.io.data_set import check_cases, data_fingerprint, find_data_set
 from agd_keras.io.image_files import read_mask
-from agd_keras.io.slices import check_slices, data_fingerprint, find_slices, read_table
+from agd_keras.io.table import read_table
 
 LGG = Path(os.environ.get("AGD_KERAS_LGG", Path(__file__).parents[2] / "data" / "kaggle_3m"))
 
@@ -36,25 +37,26 @@ def root(tmp_path):
 
 def _problems(root: Path, **options) -> list[str]:
     with pytest.raises(InputError) as caught:
-        find_slices(root, **options)
+        find_data_set(root, **options)
     return str(caught.value).splitlines()
 
 
 def test_numeric_order_and_pairs_by_stem(root):
-    slices = find_slices(str(root))
-    assert [(one.patient, one.index) for one in slices] == [
-        (case, index) for case in ("TCGA_A_1", "TCGA_B_2") for index in (1, 2, 10)
+    cases = find_data_set(str(root))
+    assert [(case.patient_id, case.case_id) for case in cases] == [
+        (name, name) for name in ("TCGA_A_1", "TCGA_B_2")
     ]
-    for one in slices:
-        assert one.mask.stem == f"{one.image.stem}_mask" == f"{one.name}_mask"
-    assert len({one.name for one in slices}) == 6
-    assert check_slices(slices) == []
+    for case in cases:
+        assert case.numbers == (1, 2, 10) and case.contrasts == ("T1", "FLAIR", "T1c")
+        assert [path.stem for path in case.files] == [f"{case.case_id}_{n}" for n in case.numbers]
+        assert [path.stem for path in case.label] == [f"{path.stem}_mask" for path in case.files]
+    assert check_cases(cases) == []
 
 
 def test_one_level_too_high(root):
     (root / "kaggle_3m").mkdir()
     (root / "TCGA_A_1").rename(root / "kaggle_3m" / "TCGA_A_1")
-    assert {one.patient for one in find_slices(root)} == {"TCGA_A_1"}
+    assert [case.case_id for case in find_data_set(root)] == ["TCGA_A_1"]
 
 
 def test_other_spellings_of_the_suffix(root):
@@ -63,13 +65,13 @@ def test_other_spellings_of_the_suffix(root):
     (folder / "TCGA_A_1_2_mask.tif").rename(folder / "TCGA_A_1_2_mask.Tif")
     _write(folder / "TCGA_A_1_3.PNG", np.zeros((6, 8, 3)))
     _write(folder / "TCGA_A_1_3_mask.png", np.zeros((6, 8)))
-    slices = find_slices(root)
-    assert [one.index for one in slices][:4] == [1, 2, 3, 10]
-    assert check_slices(slices) == []
+    cases = find_data_set(root)
+    assert cases[0].numbers == (1, 2, 3, 10)
+    assert check_cases(cases) == []
 
 
 def test_strays_are_ignored_with_a_note(root, caplog):
-    before = find_slices(root)
+    before = find_data_set(root)
     assert not caplog.records
     (root / "notes.txt").write_text("")
     (root / "__MACOSX" / "TCGA_A_1").mkdir(parents=True)
@@ -81,7 +83,7 @@ def test_strays_are_ignored_with_a_note(root, caplog):
     (root / "data.csv").write_text("Patient,age\n")
     (root / "README.md").write_text("")
     with caplog.at_level(logging.INFO):
-        assert find_slices(root) == before
+        assert find_data_set(root) == before
     (record,) = caplog.records
     note = record.getMessage()
     assert str(root) in note and "Thumbs.db" in note and note.endswith("and 2 more")
@@ -111,11 +113,11 @@ def test_every_problem_of_the_layout_in_one_pass(root):
 
 def test_masks_may_be_missing_if_none_are_required(root):
     (root / "TCGA_A_1" / "TCGA_A_1_2_mask.tif").unlink()
-    slices = find_slices(root, require_masks=False)
-    assert [one.mask is None for one in slices] == [False, True, False, False, False, False]
-    assert check_slices(slices) == []
+    cases = find_data_set(root, labelled=False)
+    assert [len(case.label) for case in cases] == [0, 3]
+    assert check_cases(cases) == []
     (root / "TCGA_A_1" / "TCGA_A_1_1.tif").unlink()
-    assert "mask without image" in _problems(root, require_masks=False)[1]
+    assert "mask without image" in _problems(root, labelled=False)[1]
 
 
 @pytest.mark.parametrize("make", [None, "folder", "file", "stray"])
@@ -141,7 +143,7 @@ def test_check_reports_every_problem_in_one_pass(root):
     _write(root / "TCGA_B_2" / "TCGA_B_2_2.tif", np.zeros((7, 8, 3)))
     _write(root / "TCGA_B_2" / "TCGA_B_2_2_mask.tif", np.zeros((7, 8)))
     (root / "TCGA_B_2" / "TCGA_B_2_10_mask.tif").write_text("no image")
-    problems = check_slices(find_slices(root))
+    problems = check_cases(find_data_set(root))
     expected = [
         ("TCGA_A_1_1.tif", "truncated"),
         ("TCGA_A_1_1_mask.tif", "0 and 255 only"),
@@ -157,14 +159,14 @@ def test_check_reports_every_problem_in_one_pass(root):
 
 
 def test_fingerprint_is_of_the_contents_alone(root, tmp_path_factory):
-    first = data_fingerprint(find_slices(root))
+    first = data_fingerprint(find_data_set(root))
     copy = tmp_path_factory.mktemp("copy") / "elsewhere"
     shutil.copytree(root, copy, copy_function=shutil.copyfile)  # with times of its own
-    assert data_fingerprint(reversed(find_slices(copy))) == first
+    assert data_fingerprint(reversed(find_data_set(copy))) == first
     assert len(first) == 16 and int(first, 16)
     _write(copy / "TCGA_A_1" / "TCGA_A_1_1_mask.tif", np.full((6, 8), 255))
-    assert data_fingerprint(find_slices(copy)) != first
-    assert data_fingerprint(find_slices(root)[1:]) != first
+    assert data_fingerprint(find_data_set(copy)) != first
+    assert data_fingerprint(find_data_set(root)[1:]) != first
 
 
 @pytest.mark.parametrize("separator", [",", ";"])
@@ -193,10 +195,11 @@ def test_table_missing_empty_or_not_text(root):
 
 @pytest.mark.skipif(not LGG.is_dir(), reason=f"no LGG data set: {LGG} (set AGD_KERAS_LGG)")
 def test_published_counts_of_lgg():
-    slices = find_slices(LGG)
-    tumor = sum(bool(read_mask(one.mask).any()) for one in slices)
-    assert (len({one.patient for one in slices}), len(slices), tumor) == (75, 2778, 947)
-    assert set(read_table(LGG)) >= {one.patient for one in slices}
+    cases = find_data_set(LGG)
+    slices = sum(len(case.files) for case in cases)
+    tumor = sum(bool(read_mask(path).any()) for case in cases for path in case.label)
+    assert (len(cases), slices, tumor) == (75, 2778, 947)
+    assert set(read_table(LGG)) >= {case.patient_id for case in cases}
 
 
 def test_problems_of_all_kinds_at_once(tmp_path):
@@ -212,6 +215,6 @@ def test_problems_of_all_kinds_at_once(tmp_path):
     )
     (root / "data.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="5 problems in the data set") as error:
-        find_slices(root)
+        find_data_set(root)
     for name in ("001_1.tif", "002_1.tif", "002_2_mask.tif", "003_3_mask.tif", "data.csv"):
         assert name in str(error.value)

@@ -1,0 +1,99 @@
+"""Reading a case together with its label, on one grid."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from agd_keras.errors import InputError
+from agd_keras.io.case import Case
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.discovery import read_case
+from agd_keras.io.image_files import read_image, read_mask
+from agd_keras.io.nifti import read_label_map
+
+
+def read_labelled(ref: CaseRef) -> tuple[Case, np.ndarray]:
+    """Reads a case and where its tumour is.
+
+    Args:
+        ref: A case with a label.
+
+    Returns:
+        The `Case`, and a boolean array of shape `(slices, height, width)` on its grid.
+
+    Raises:
+        InputError: A file is damaged, there is no label, or it lies on another grid.
+
+    Example:
+
+    >>> from agd_keras.io.data_set import find_data_set
+    >>> from agd_keras.data.phantom import ensure_phantom
+    >>> case, label = read_labelled(find_data_set(ensure_phantom(patients=3, slices=2, size=32))[0])
+    >>> case.images.shape, label.shape
+    ((2, 32, 32, 3), (2, 32, 32))
+    """
+    if not ref.label:
+        raise InputError(f"{ref.files[0]}: expected a mask beside it")
+    case = read_case(ref)
+    read = {"picture": _read_pictures, "nifti": _read_nifti}[ref.kind]
+    return case, read(ref, case.images.shape[:3])
+
+
+def _read_pictures(ref: CaseRef, shape: tuple[int, ...]) -> np.ndarray:
+    masks = [read_mask(path) for path in ref.label]
+    for path, mask in zip(ref.label, masks, strict=True):
+        if mask.shape != shape[1:]:
+            found = " and ".join("x".join(map(str, size)) for size in (shape[1:], mask.shape))
+            raise InputError(f"{path}: mask of another size than its image ({found})")
+    return np.stack(masks)
+
+
+def _read_nifti(ref: CaseRef, shape: tuple[int, ...]) -> np.ndarray:
+    [path] = ref.label
+    source = ref.files[ref.contrasts.index("FLAIR")] if len(ref.files) > 1 else ref.files[0]
+    values = read_label_map(path, source)
+    allowed = (0, *ref.values) if ref.values else ()
+    other = sorted(set(np.unique(values).tolist()) - set(allowed)) if allowed else []
+    if other:
+        raise InputError(f"{path}: label {other[0]:g}, expected {', '.join(map(str, allowed))}")
+    return np.isin(values, ref.values) if ref.values else values > 0
+
+
+def check_pictures(ref: CaseRef) -> list[str]:
+    """Opens every file of a case of pictures and reports all that is wrong with them.
+
+    Args:
+        ref: A case of pictures.
+
+    Returns:
+        One line for each problem, naming the file: unreadable or truncated, of a wrong type, a mask
+        that is not 0/255 or of another size than its image, slices that differ in size.
+
+    Example:
+
+    >>> check_pictures(CaseRef("a", "picture", (Path("a/a_1.tif"),)))
+    ['a/a_1.tif: cannot be read (No such file or directory)']
+    """
+    problems: list[str] = []
+    sizes: Counter[tuple[int, ...]] = Counter()
+    for image, mask in zip(ref.files, ref.label or [None] * len(ref.files), strict=True):
+        shapes = _shapes(image, mask, problems)
+        sizes.update(shapes[:1])
+        if len(set(shapes)) > 1:
+            found = " and ".join("x".join(map(str, shape)) for shape in shapes)
+            problems.append(f"{mask}: mask of another size than its image ({found})")
+    if len(sizes) > 1:
+        listed = ", ".join(f"{n} of {h}x{w}" for (h, w), n in sizes.most_common())
+        problems.append(f"{ref.case_id}: slices of different sizes ({listed})")
+    return problems
+
+
+def _shapes(image: Path, mask: Path | None, problems: list[str]) -> list[tuple[int, ...]]:
+    shapes: list[tuple[int, ...]] = []
+    for path, read in ((image, read_image), (mask, read_mask)):
+        try:
+            shapes += [read(path).shape[:2]] if path else []
+        except InputError as error:
+            problems.append(str(error))
+    return shapes

@@ -1,0 +1,50 @@
+"""The layout of the Medical Segmentation Decathlon: 4-D `imagesTr`, `labelsTr`, `dataset.json`."""
+
+from pathlib import Path
+
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.dataset_spec import FILE, read_spec
+from agd_keras.io.layouts.dataset_json import parse_channels
+from agd_keras.io.layouts.found import Found
+from agd_keras.io.layouts.nnunet import FOLDERS
+from agd_keras.io.layouts.nnunet import matches as is_nnunet
+
+
+def matches(root: Path) -> bool:
+    """Says whether a folder is in this layout.
+
+    Example:
+
+    >>> matches(Path("nowhere"))
+    False
+    """
+    return (root / FILE).is_file() and (root / FOLDERS[0]).is_dir() and not is_nnunet(root)
+
+
+def find(root: Path, labelled: bool = True) -> Found:
+    """Finds the cases of `imagesTr`.
+
+    Args:
+        root: Folder with `dataset.json`, `imagesTr` and `labelsTr`.
+        labelled: Whether an image without a label is a problem.
+
+    Returns:
+        What was `Found`, with a line for each missing label.
+
+    Raises:
+        InputError: `dataset.json` cannot be used.
+    """
+    spec = read_spec(root / FILE)
+    contrasts = parse_channels(spec.channel_names)
+    cases, problems, ignored = [], [], []
+    for path in sorted((root / FOLDERS[0]).iterdir()):
+        if path.name.startswith((".", "_")) or not path.name.endswith((".nii", ".nii.gz")):
+            ignored.append(path)
+            continue
+        name = path.name.removesuffix(".gz").removesuffix(".nii")
+        label = root / FOLDERS[1] / path.name
+        if labelled and not label.is_file():
+            problems.append(f"{path}: has no label, expected {label}")
+        own = (label,) if label.is_file() else ()
+        cases.append(CaseRef(name, "nifti", (path,), contrasts, own, spec.values))
+    return Found(tuple(cases), tuple(problems), tuple(ignored))

@@ -1,0 +1,83 @@
+"""A table with a row a case: the way out where names do not tell."""
+
+import csv
+from pathlib import Path
+
+from agd_keras.errors import InputError
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.layouts.dataset_json import parse_channels
+from agd_keras.io.layouts.found import Found
+
+CASE, PERSON, LABEL = "case", "person", "label"
+_MAX_BYTES = 2**26
+
+
+def matches(root: Path) -> bool:
+    """Says whether a path is a table.
+
+    Example:
+
+    >>> matches(Path("nowhere.csv"))
+    False
+    """
+    return root.suffix.lower() in (".csv", ".tsv") and root.is_file()
+
+
+def find(root: Path, labelled: bool = True) -> Found:
+    """Reads the cases of a table.
+
+    Args:
+        root: CSV with the columns `case`, `person` (optional), `label`, and one a contrast such as
+            `t1`, `flair`, `t1c`, whose cells are paths relative to the table. NIfTI only.
+        labelled: Whether a row without a label is a problem.
+
+    Returns:
+        What was `Found`, with a line for each row that cannot be used.
+
+    Raises:
+        InputError: The table cannot be read, or has a column of an unknown name.
+    """
+    try:
+        if root.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{root}: more than {_MAX_BYTES} bytes, expected a table of cases")
+        lines = root.read_text(encoding="utf-8-sig").splitlines()
+        header = lines[0] if lines else ""
+        separator = max(",;\t", key=header.count)
+        reader = csv.DictReader(lines, delimiter=separator, restkey="", strict=True)
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{root}: expected a table as UTF-8 text ({error})") from None
+    names = [name for name in columns if name not in (CASE, PERSON, LABEL)]
+    contrasts = dict(zip(names, parse_channels(names), strict=True))
+    unknown = [name for name, contrast in contrasts.items() if contrast == "other"]
+    if CASE not in columns or not names or unknown or len(set(columns)) < len(columns):
+        wrong = f"found {unknown[0]!r}" if unknown else f"found {', '.join(columns) or 'none'}"
+        raise InputError(f"{root}: expected the columns case, person, label and contrasts, {wrong}")
+    cases, problems = [], []
+    taken: set[str] = set()
+    for number, row in enumerate(rows, start=2):
+        case = (row[CASE] or "").strip()
+        where = f"{root}, line {number}"
+        if not case or "/" in case or "\\" in case:
+            problems.append(f"{where}: expected a case without slashes, found {case!r}")
+            continue
+        if case in taken:
+            problems.append(f"{where}: case {case} stands twice")
+        taken.add(case)
+        given = {
+            contrasts[n]: root.parent / row[n].strip() for n in names if (row[n] or "").strip()
+        }
+        label = (row.get(LABEL) or "").strip()
+        own = (root.parent / label,) if label else ()
+        if not given:
+            problems.append(f"{where}: case {case} has no image")
+        if labelled and not label:
+            problems.append(f"{where}: case {case} has no label")
+        missing = [path for path in (*given.values(), *own) if not path.is_file()]
+        problems += [f"{where}: {path}: no such file" for path in missing]
+        person = (row.get(PERSON) or "").strip()
+        files = tuple(given.values())
+        cases.append(CaseRef(case, "nifti", files, tuple(given), own, patient_id=person))
+    return Found(tuple(cases), tuple(problems))
