@@ -155,7 +155,8 @@ def main() -> None:
     where = describe_environment(resolve_precision("auto"))
     print(
         f"{where['processor']}, {where['cores']} cores, {where['device']}, {where['precision']}; "
-        f"TensorFlow {tf.__version__}, Keras {keras.__version__}; {sum(len(case.files) for case in cases)} slices"
+        f"TensorFlow {tf.__version__}, Keras {keras.__version__}; "
+        f"{sum(len(case.files) for case in cases)} slices"
     )
     for size in options.sizes:
         compare(build_cache(cases, size), options)
