@@ -1,4 +1,4 @@
-"""What a network may answer, wherever it runs: in this process, in an exported file, on a server."""
+"""What a network may answer, wherever it runs: here, in an exported file, on a server."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -49,17 +49,17 @@ def border(planes: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
 
 
 def _ends(inside: np.ndarray | None, axes: tuple[int, int]) -> tuple[int, int]:
-    places = np.flatnonzero(inside.any(axis=axes)) if inside is not None else ()
-    return (places[0], places[-1]) if len(places) else (0, -1)
+    places = np.flatnonzero(inside.any(axis=axes)) if inside is not None else np.empty(0)
+    return (int(places[0]), int(places[-1])) if len(places) else (0, -1)
 
 
 def find_air(planes: np.ndarray, known: np.ndarray) -> float | None:
     """Finds the one value of the air that lies among those of the tissue, if there is one.
 
     What is at the lowest value already, such as a frame, is left out. Of the border of the rest,
-    nine tenths have that value; so has at least a quarter of all; and some of what is not air is darker, by a distance that counts
-    beside the distance to what is brighter. Noise in dark air and the overshoot of a resampled
-    edge are not.
+    nine tenths have that value; so has at least a quarter of all; and some of what is not air is
+    darker, by a distance that counts beside the distance to what is brighter, unlike noise in dark
+    air and the undershoot of a resampled edge.
 
     Args:
         planes: One channel, `(slices, height, width)`.

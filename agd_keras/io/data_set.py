@@ -76,7 +76,7 @@ def check_cases(cases: Iterable[CaseRef]) -> list[str]:
     Example:
 
     >>> check_cases([CaseRef("a", "picture", (Path("a/a_1.tif"),))])
-    ['a/a_1.tif: cannot be read (No such file or directory)']
+    ['a/a_1.tif: expected a file, found nothing']
     """
 
     with ThreadPoolExecutor(max_workers=4) as threads:

@@ -73,7 +73,7 @@ def check_pictures(ref: CaseRef) -> list[str]:
     Example:
 
     >>> check_pictures(CaseRef("a", "picture", (Path("a/a_1.tif"),)))
-    ['a/a_1.tif: cannot be read (No such file or directory)']
+    ['a/a_1.tif: expected a file, found nothing']
     """
     problems: list[str] = []
     sizes: Counter[tuple[int, ...]] = Counter()

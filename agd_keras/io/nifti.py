@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,7 +93,8 @@ def _read(path: Path, image: "Nifti1Image", place: int) -> np.ndarray:
     """Reads one channel, `(i, j, k)`."""
     from nibabel.arrayproxy import ArrayProxy
 
-    stored, shape = image.dataobj, image.shape[:3]
+    stored: Any = image.dataobj  # an ArrayProxy, which knows how the voxels lie in the file
+    shape = image.shape[:3]
     size = prod(shape) * stored.dtype.itemsize
     start = stored.offset + place * size
     with one_line(path, "NIfTI file"), np.errstate(all="ignore"):

@@ -1,6 +1,7 @@
 """The figures of parity.json against a transcription, and the rule that refuses."""
 
 import math
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,3 +86,56 @@ def test_not_a_number_is_refused():
     dice = {"keras": 0.8, "artefact": math.nan}
     with pytest.raises(InputError):
         refuse_drop({"slices": 1, "dice": dice, "patient_dice": dice}, 1.0, "int8")
+
+
+def answer(change):
+    """A network whose answer is changed."""
+
+    def predict(batch):
+        return change(network(2).predict_on_batch(batch))
+
+    return SimpleNamespace(input_shape=(None, 16, 16, 3), predict_on_batch=predict)
+
+
+def first_nan(outputs):
+    outputs["mask"][0, 0, 0, 0] = np.nan
+    return outputs
+
+
+WRONG = {
+    "not a number": (first_nan, "expected finite numbers in the output 'mask'"),
+    "too large": (lambda out: {**out, "mask": 3 * out["mask"]}, "expected 'mask' from 0 to 1"),
+    "smaller": (lambda out: {"mask": out["mask"][:, ::2]}, r"expected 'mask' of shape \(6, 16"),
+    "none": (lambda out: {"edge": out["edge"]}, "expected an answer with the output 'mask'"),
+    "one less": (lambda out: {"mask": out["mask"]}, "expected the output 'edge'"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_answer_that_is_no_probability_is_refused(wrong, small_phantom, tmp_path):
+    change, message = WRONG[wrong]
+    samples = Samples("phantom", "patients", find_slices(small_phantom), [])
+    with pytest.raises(InputError, match=f"^the exported model: {message}"):
+        measure_parity(network(2), answer(change), samples, tmp_path)
+    if wrong != "one less":
+        with pytest.raises(InputError, match=f"^the Keras model: {message}"):
+            measure_parity(answer(change), network(2), samples, tmp_path)
+
+
+def test_a_served_answer_that_is_no_probability_is_refused(small_phantom, tmp_path):
+    samples = Samples("phantom", "patients", find_slices(small_phantom), [])
+    served = {"patient": lambda images: np.full(images.shape[:3], np.nan)}
+    with pytest.raises(InputError, match="signature patient: expected finite numbers"):
+        measure_parity(network(2), network(2), samples, tmp_path, served=served)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_an_original_that_finds_nothing_is_no_measure(small_phantom, tmp_path, empty):
+    """Both would agree in Dice, at 0, or at 1 where there is nothing to be found either."""
+    data = shutil.copytree(small_phantom, tmp_path / "data")
+    for path in data.glob("*/*_mask.tif") if empty else ():
+        Image.new("L", (32, 32)).save(path)
+    blind = answer(lambda outputs: {name: 0 * values for name, values in outputs.items()})
+    samples = Samples("some data", "patients", find_slices(data), [])
+    with pytest.raises(InputError, match="finds no tumour in 36 slices of some data"):
+        measure_parity(blind, blind, samples, tmp_path)

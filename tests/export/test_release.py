@@ -6,7 +6,7 @@ import pytest
 
 from agd_keras.errors import InputError
 from agd_keras.export.parity import refuse_drop
-from agd_keras.export.release import check_out, staging
+from agd_keras.export.release import check_out, load_source, staging
 
 
 def test_what_a_killed_export_left_is_in_nobodys_way(tmp_path):
@@ -55,3 +55,10 @@ def test_the_signature_for_patients_must_keep_up(patient, single, allowed):
     else:
         with pytest.raises(InputError, match=r"agd/1: dice of patient falls from 0\.8000 to"):
             refuse_drop(parity, 0.005, "agd/1")
+
+
+def test_another_backend_is_named_before_any_work(monkeypatch):
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    expected = "^agd-export needs the TensorFlow backend, found KERAS_BACKEND=jax$"
+    with pytest.raises(InputError, match=expected):
+        load_source("no/such/model")

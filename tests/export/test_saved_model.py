@@ -373,3 +373,21 @@ def test_a_saved_model_that_cannot_be_written_names_its_folder(tmp_path, monkeyp
     with pytest.raises(OSError, match="No space left on device") as error:
         write_saved_model(tmp_path / "1", {})
     assert error.value.filename == str(tmp_path / "1")
+
+
+def test_background_is_that_of_the_predictor(loaded, model, images):
+    broken = images.astype(np.float32)
+    broken[2, 3, 4, 1] = np.nan
+    broken[1, 200:, :, 0] = -np.inf
+    scored = np.where(images < 40, np.float32(0), (images - np.float32(100)) / 30)
+    predictor = Predictor([model])
+    for stack in (broken, scored, np.where(images < 40, np.nan, scored)):
+        stack = stack.astype(np.float32)
+        found = loaded.signatures["patient"](image=tf.constant(stack[None]))["probability"]
+        expected = predictor.predict_patient(stack)
+        np.testing.assert_allclose(found[0, ..., 0], expected, atol=1e-4)
+        assert np.ptp(expected) > 0.5
+    broken[0] = np.nan  # a slice of nothing, by itself
+    found = loaded.signatures["serving_default"](image=tf.constant(broken))["probability"]
+    expected = [predictor.predict_patient(one[None])[0] for one in broken]
+    np.testing.assert_allclose(found[..., 0], expected, atol=1e-4)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from agd_keras.export import tflite
 from agd_keras.export.graph import segment
 from agd_keras.export.parity import read_parity
 from agd_keras.export.samples import read_prepared
-from agd_keras.export.tflite import check_operators, convert, export_tflite
+from agd_keras.export.tflite import check_operators, convert, export_tflite, served_signatures
 from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.io.data_set import find_data_set
 from agd_keras.io.image_files import read_image, read_mask
@@ -216,3 +217,27 @@ def test_a_damaged_file_is_one_line(files, tmp_path):
         with pytest.raises(InputError, match="expected what agd-export writes") as raised:
             load_predictor(path)
         assert "\n" not in str(raised.value)
+
+
+def test_one_predictor_in_several_threads(files, images):
+    """As a web server calls it: each gets the answer to its own question."""
+    predictor = load_predictor(files["float32"])
+    stacks = [np.roll(images, shift, axis=2) for shift in range(0, 240, 20)]
+    expected = [predictor.predict_patient(stack) for stack in stacks]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(predictor.predict_patient, stacks * 3))
+    for one, right in zip(found, expected * 3, strict=True):
+        np.testing.assert_array_equal(one, right)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_not_a_number_in_the_air_is_air(files, model, images, kind):
+    broken = images.astype(np.float32)
+    broken[:, 3, 4, 1], broken[:, 9, 9, 2] = np.nan, np.inf
+    scored = np.where(images < 40, 0, (images - 100.0) / 30).astype(np.float32)
+    [serve] = served_signatures(files[kind]).values()
+    for stack in (broken, scored):
+        expected = [Predictor([model]).predict_patient(one[None])[0] for one in stack]
+        assert np.max(expected) > 0.5
+        tolerance = 1e-4 if kind == "float32" else 2e-2
+        np.testing.assert_allclose(serve(stack), expected, atol=tolerance)

@@ -113,7 +113,7 @@ def test_ordinary_images_are_not_touched(name):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, LIMIT])
 def test_one_voxel_that_is_no_number_is_air(value):
-    raw, inside = head()
+    raw, _ = head()
     broken = raw.copy()
     broken[2, 1, 1, 1] = value
     np.testing.assert_array_equal(prepare_patient(broken, 16), prepare_patient(raw, 16))

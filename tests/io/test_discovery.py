@@ -367,8 +367,8 @@ def test_patient_of_numbered_slices(tmp_path, error_of):
     for index in (10, 2, 1):
         Image.new("RGB", (4, 4), (index, 0, 0)).save(folder / f"TCGA_A_1_{index}.tif")
         Image.new("L", (4, 4)).save(folder / f"TCGA_A_1_{index}_mask.tif")
-    for given in (folder, tmp_path):
-        [source] = find_cases([given])
+    for place in (folder, tmp_path):
+        [source] = find_cases([place])
         assert source.case_id == "TCGA_A_1"
         case = read_case(source)
         assert case.images[:, 0, 0, 0].tolist() == [1, 2, 10]
