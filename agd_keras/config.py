@@ -22,7 +22,7 @@ from agd_keras.presets import preset_values
 from agd_keras.text import clean
 
 # What a YAML file may hold, aliases written out: no config, round or space is near it.
-MAX_BYTES, MAX_NODES, MAX_SCALAR = 2**18, 10_000, 2_000
+MAX_BYTES, MAX_NODES, MAX_SCALAR, MAX_DIGITS = 2**18, 10_000, 2_000, 20
 
 AGD = "agd_autoencoder"
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
@@ -322,12 +322,14 @@ def _check_nodes(root: yaml.Node | None) -> None:
     """Refuses what would be large once its aliases are written out, before anything is made."""
     left, count = [root] if root else [], 0
     while left:
-        value, count = left.pop().value, count + 1
+        node = left.pop()
+        value, count = node.value, count + 1
         if count > MAX_NODES:
             raise ValueError(f"more than {MAX_NODES} values, aliases written out")
         if isinstance(value, str):
-            if len(value) > MAX_SCALAR:
-                raise ValueError(f"a value of more than {MAX_SCALAR} letters")
+            most = MAX_DIGITS if node.tag.endswith(":int") else MAX_SCALAR
+            if len(value) > most:
+                raise ValueError(f"a value of more than {most} letters")
             continue
         for entry in value:  # pairs in a mapping
             left += entry if isinstance(entry, tuple) else [entry]

@@ -1,7 +1,7 @@
 """The files of a prediction: made under another name, never over others, never outside."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _PANELS, _SIDE = 9, 256
 
 
 def resolve_outputs(
-    out: Path, names: Sequence[str], sources: Iterable[Path], overwrite: bool
+    out: Path, names: Sequence[str], sources: Sequence[Path], overwrite: bool
 ) -> list[Path]:
     """Turns names of output files into paths that may be written.
 
@@ -47,9 +47,8 @@ def resolve_outputs(
     inputs = {path.parent.resolve() for path in sources}
     for path in (paths := [out / name for name in names]):
         if len(os.fsencode(path.name)) > LONGEST_NAME:
-            raise InputError(
-                f"{path}: a name of more than {LONGEST_NAME} bytes, shorten the input's"
-            )
+            source = next(iter(sources), path)
+            raise InputError(f"{source}: the name is too long for outputs, {LONGEST_NAME} bytes")
         if not path.parent.resolve().is_relative_to(out.resolve()):
             raise InputError(f"{path}: leads out of {out}")
         if os.path.lexists(path):
