@@ -1,4 +1,4 @@
-"""What words say about an image: its contrast, whether an agent was given, whether it is a scan.
+"""What words say about an image: its contrast, and whether a contrast agent was given.
 
 Scanners, technicians and data sets name contrasts in their own ways. Here is what is known of them,
 one pattern a kind of word; names are read as words, never as strings of letters within others.
@@ -14,20 +14,29 @@ _PLANE = r"(?:ax|axial|sag|sagittal|cor|coronal|tra|trans|3d|2d)"
 _AGENT = (
     r"gad[a-z]*|gd|gddtpa|gddota|dotarem|clariscan|multihance|magnevist|prohance|omniscan|vueway|"
     r"elucirem|ce|km|kontrast[a-z]*|contrast[a-z]*|mdc|enh|enhanced|enhancement|"
-    r"inj|injection|injecte[e]?|postcontrast|post(?:gd|gad[a-z]*|km|ce|contrast[a-z]*)"
+    r"inj|civ|injection|injecte[e]?|postcontrast|post(?:gd|gad[a-z]*|km|ce|contrast[a-z]*)"
 )
-_POST = r"post|after|nach|apres|dopo|despues|with|w|mit|avec|con|plus"
+_BOTH = (
+    r"w[\s_]?(?:/|&|\+|-|and)?[\s_]?w/?o|"
+    r"(?:with|mit|con|avec|com)[\s_]?(?:and|&|/|\+|und|y|et|e)[\s_]?"
+    r"(?:without|ohne|sin|sans|senza|sem)"
+)
+_POST = r"post|pos|after|nach|apres|dopo|despues|with|w|mit|avec|con|plus"
 _PRE = r"pre|before|vor|avant|prima|antes"
-_WITHOUT = r"without|wo|ohne|sans|sin|senza|no|non|not|kein|keine"
+_WITHOUT = r"without|wo|ohne|sans|sin|sem|senza|zonder|no|non|not|kein|keine"
 _PLAIN = (
-    r"nativ|native|nativo|basal|basale|unenhanced|nonenhanced|noncontrast|nongad|nogad|nogd|nocontrast|"
+    r"blanco|nativ|native|nativo|basal|basale|unenhanced|nonenhanced|noncontrast|nongad|nogad|"
+    r"nogd|nocontrast|"
     r"pre(?:gd|gad[a-z]*|km|ce|contrast[a-z]*|inj)"
 )
+# What else than an agent there may be none of.
+_NOT_AGENT = ("fs", "fat", "fatsat", "sat", "mt", "mtc", "gap", "motion", "sense", "angulation")
 # After which something may have happened to the patient, rather than an injection.
 _EVENT = (
     r"op|ops|operative|operativ|operatively|operation|operatorio|operatoire|surgery|surgical|"
     r"quirurgico|qx|rt|rtx|xrt|radiation|radiotherapy|radio|chemo|chemotherapy|treatment|tx|therapy|"
-    r"biopsy|bx|resection|ictal|partum|trauma|stroke|dbs|implant|processing|processed|proc"
+    r"biopsy|bx|sx|resection|craniotomy|debulking|gamma|gk|litt|laser|avastin|rad|"
+    r"ictal|partum|trauma|stroke|dbs|implant|processing|processed|proc"
 )
 _EVENTS = re.compile(rf"(?:{_PRE}|{_POST})(?:{_EVENT}|operat[a-z]*|surg[a-z]*|quirurg[a-z]*)")
 _NO_AGENT = re.compile(
@@ -37,40 +46,33 @@ _NO_AGENT = re.compile(
 
 _FLAIR = re.compile(r"(?!non?|t1)\w*flair\w*|t2f|darkfl\w*|dafl|spcir\w*|\w*spacefl")
 _T1C = re.compile(r"(?:ct1|cet1|gdt1|gadt1|postt1|kmt1)(?:w|wi)?")
-_T1 = re.compile(rf"{_PLANE}?[rs]?t1(?!\d)([a-z0-9+]*)")
+_T1 = re.compile(rf"{_PLANE}?[rse]?t1(?!\d)([a-z0-9+]*)")
 _T1_SEQUENCE = re.compile(
     r"(?:3d)?(?:ir)?(?:mp2?rage|f?spgr|bravo|unit1)|(?:mp2?rage|bravo|f?spgr)(km|gd|gad|post|ce)"
 )
-_T2 = re.compile(rf"{_PLANE}?[rs]?t2(?!\d)([a-z0-9]*)")
+_T2 = re.compile(rf"{_PLANE}?[rse]?t2(?!\d)([a-z0-9]*)")
 _GLUED_AGENT = re.compile(
     r"(?:wi?)?(?:c|ce|cm|pc)\+?|.*(?:gd|gado?|gadolinium|gadovist|km|post|post[a-z]+|contrast|kontrast)"
 )
 _GLUED_PLAIN = re.compile(r"pre|nativ|ohne|sans|without|wo(?!r)|no(?:n|c|gd|gad|km)")
+_WITH = ("with", "mit", "avec", "con", "com")
 _BEFORE_C = ("t1", "t1w", "w", "with")
 _OTHER = re.compile(
-    r"e?adc\w*|[rs]?dwi\w*|diff?|diffusion|dti|dki|dsi|noddi|hardi|tensor|trace\w*|b0|b\d{3,4}|fa|md|rd|"
-    r"colfa|swi\w*|swan|swip|venbold|gre|medic|hemo|qsm|phase|pha|mag|[mp]ip|m?inip|mip\w+|tof|mra|mrv|"
-    r"angio\w*|pc3d|perf\w*|pwi|dsc|dce|asl|pcasl|pasl|r?cbv|r?cbf|mtt|ttp|tmax|ktrans|pbp|bold|"
-    r"rest\d*|fmri|ep2d|epi|localiz[eo]r\w*|localiser\w*|loc|scout\w*|survey|topogram|plan|planning|"
-    r"smartbrain|calib\w*|cal|asset|shim|fieldmap|fmap|fieldmapping|b1|b1map|subtraction|subtracted|"
+    r"\w?adc\w*|\w{0,3}dwi\w*|diff?|diffusion|dti|dki|dsi|noddi|hardi|tensor|trace\w*|b\d{3,4}|"
+    r"colfa|swi\w*|swan|swip|venbold|medic|hemo|qsm|[mp]ip|m?inip|mip\w+|tof|mra|mrv|angio\w*|pc3d|"
+    r"perf\w*|pwi|dsc|dce|asl|pcasl|pasl|(?:r|rel)?cb[vf]|(?:rel)?mtt|ttp|tmax|ktrans|pbp|gbp|bold|"
+    r"rest\d*|fmri|ep2d|localiz[eo]r\w*|localiser\w*|loc|\w*scout\w*|survey|topogram|posdisp|"
+    r"phoenix\w*|smartbrain|calib\w*|shim|fieldmap|fmap|fieldmapping|b1map|subtraction|subtracted|"
     r"subtract|subtr|stir|psir|dir|pd|pdw|pdt2|[rt][12]map|[rt][12]rho|t2s|t2star\w*|mrs|press|"
     r"spectro\w*|csi|svs|cest|spine|cervical|thoracic|lumbar|neck|orbits?|iac|iam|sella|"
-    r"pituitary|hypophys\w*|map|maps|inv1|inv2|ct|pet|suv|hsv|screen|screensave|report|magnitude"
+    r"pituitary|hypophys\w*|map|maps|inv1|inv2|suv|screensave|report"
+)
+# Words of such images that may also describe one of a contrast that is named beside.
+_MAYBE_OTHER = re.compile(
+    r"b0|b1|fa|md|rd|gre|phase|pha|mag|magnitude|epi|plan|planning|cal|asset|ct|pet|hsv|screen"
 )
 # Of a word for one volume brought to another: what follows names the other.
 _ONTO = ("to", "into", "onto", "in", "on", "reg", "coreg", "registered", "space", "res")
-
-_LABEL = re.compile(
-    r"[a-z]*(?:segm?|segmentations?|masks?|labels?|labelmap|lbls?)\d*|aparc\w*|aseg|wmparc|gtv\w*|"
-    r"ctv|ptv|parcellation|annotations?|overlay|uncertainty|probmap|softmax"
-)
-_WEAK_LABEL = re.compile(
-    r"tumou?rs?\d*|tumeur|lesions?\d*|[rv]ois?\d*|gt|truth|groundtruth|contours?|core|edema|oedema|"
-    r"enhancing|necro\w*|manual|prob|probs|probability|probabilities|pmap|entropy|mutual|"
-    r"preds?|predictions?|wt|tc|et|whole|information"
-)
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
-_NAMED_AFTER = re.compile(r"tumou?rs?|lesions?|tumeur")
 
 
 def words_of(text: str) -> list[str]:
@@ -85,12 +87,12 @@ def words_of(text: str) -> list[str]:
     """
     text = text.lower().translate(str.maketrans("éèêàáíóúü", "eeeaaiouu"))
     for pattern, word in (
-        (r"w\s?(?:/|&|\+|and)\s?w?/?o(?![a-z])", " "),  # with and without: of a protocol of both
         (
-            r"(?:with|mit|con|avec)\s?(?:and|&|/|\+|und|y|et|e)\s?(?:without|ohne|sin|sans|senza)",
+            rf"(?<![a-z])(?:{_BOTH})(?![a-z])(?:[\s_]?(?:{_AGENT})(?![a-z]))?",
             " ",
-        ),
-        (r"(?<![a-z])[ws]/[oc](?![a-z])", " without "),
+        ),  # a protocol of both
+        (r"(?<![a-z])(?:w[/-]o|s/c)(?![a-z])", " without "),
+        (r"(?<![a-z])w/c(?![a-z])", " gd "),
         (r"(?<![a-z])w/", " with "),
         (r"dark[\s_-]?fluid", " darkfluid "),
         (r"(?<![a-z])da[\s_-]fl(?![a-z])", " dafl "),
@@ -100,6 +102,7 @@ def words_of(text: str) -> list[str]:
         (r"(?<![a-z])m\.d\.c\.?", " mdc "),
         (r"\+\s?(?:c|ce|gd|km|gado?|iv|civ|contrast[a-z]*)(?![a-z0-9])", " gd "),
         (r"(?<![a-z0-9])(?:c|ce|gd|km|iv)\s?\+", " gd "),
+        (r"(?<![a-z0-9])(t1w?)\s?\+(?=[\s_)]|$)", r"\1 gd "),
         (r"(?<=[\s_])-\s?(?:c|ce|gd|km|iv)(?![a-z0-9])", " native "),
         (r"(?<![a-z0-9])(?:c|ce|gd|km|iv)-(?=[\s_)]|$)", " native "),
         (r"(flair|t1|t2|t1c|t1ce)2(?=t1|t2|flair|mni)", r"\1 to "),
@@ -111,7 +114,7 @@ def words_of(text: str) -> list[str]:
 
 def _names_agent(word: str) -> bool:
     """Whether a word is one for a contrast agent, or ends in one as `t1ce` and `mpragekm`."""
-    if re.fullmatch(rf"{_AGENT}|post|after", word) or _T1C.fullmatch(word):
+    if re.fullmatch(rf"{_AGENT}|post|pos|after", word) or _T1C.fullmatch(word):
         return True
     if glued := _T1.fullmatch(word):
         return bool(_GLUED_AGENT.fullmatch(glued[1])) and not _GLUED_PLAIN.search(glued[1])
@@ -140,11 +143,15 @@ def enhancement(words: Sequence[str]) -> bool | None:
         if _EVENTS.fullmatch(word):
             pass
         elif re.fullmatch(rf"{_WITHOUT}|{_PRE}", word):
-            no = True
+            no |= following[0] not in _NOT_AGENT
             place += bool(re.fullmatch(rf"{_AGENT}|c", following[0]))
         elif re.fullmatch(_PLAIN, word):
             no = True
-        elif _names_agent(word) or (word == "c" and words[max(place - 1, 0)] in _BEFORE_C):
+        elif (
+            _names_agent(word)
+            or (word in _WITH and not following[0])
+            or (word == "c" and words[max(place - 1, 0)] in _BEFORE_C)
+        ):
             yes = True
         elif (glued := _T1.fullmatch(word)) and _GLUED_PLAIN.search(glued[1]):
             no = True
@@ -176,7 +183,7 @@ def kind_of(word: str) -> str | None:
     >>> [kind_of(word) for word in ("t1ce", "t2w", "adc", "rest1", "patient1")]
     ['T1', 'T2', 'other', 'other', None]
     """
-    if _OTHER.fullmatch(word):
+    if _OTHER.fullmatch(word) or _MAYBE_OTHER.fullmatch(word):
         return OTHER
     if _is_t1(word) or _T1_SEQUENCE.fullmatch(word):
         return "T1"
@@ -207,7 +214,7 @@ def name_contrast(text: str | Sequence[str], agent: str = "") -> str | None:
         if word in _ONTO and any(kinds[:place]) and any(kinds[place + 1 :]):
             words, kinds = words[:place], kinds[:place]
             break
-    if OTHER in kinds:
+    if any(map(_OTHER.fullmatch, words)) or set(kinds) - {None} == {OTHER}:
         return OTHER
     if any(map(_is_t1, words)) or ("T1" in kinds and not {"T2", "FLAIR"} & set(kinds)):
         if "T2" in kinds:
@@ -217,38 +224,3 @@ def name_contrast(text: str | Sequence[str], agent: str = "") -> str | None:
     if "FLAIR" in kinds:
         return "FLAIR"
     return "T2" if "T2" in kinds else None
-
-
-def is_label_folder(name: str) -> bool:
-    """Says whether a folder of that name holds masks or maps, or what was made of scans.
-
-    Example:
-
-    >>> [is_label_folder(name) for name in ("labelsTr", "derivatives", "Task01_BrainTumour")]
-    [True, True, False]
-    """
-    words = words_of(_CAMEL.sub("_", name))
-    scans = {"image", "images", "scan", "scans", "img", "imgs"} & set(words)
-    return "derivatives" in words or (any(map(_LABEL.fullmatch, words)) and not scans)
-
-
-def is_label(stem: str) -> bool:
-    """Says whether a file of that name holds masks or maps rather than scans.
-
-    Args:
-        stem: Its name without suffix.
-
-    Example:
-
-    >>> [is_label(name) for name in ("P_1_seg", "GT_W", "sub-1_desc-brain_mask", "tumor_001_t1")]
-    [True, True, True, False]
-    """
-    words = words_of(_CAMEL.sub("_", stem))
-    if any(map(_LABEL.fullmatch, words)):
-        return True
-    weak = [place for place, word in enumerate(words) if _WEAK_LABEL.fullmatch(word)]
-    if not weak or any(map(kind_of, words[weak[-1] :])):
-        return False
-    after = words[weak[-1] + 1 :]
-    named_after = weak[-1] == 0 and after and _NAMED_AFTER.fullmatch(words[0])
-    return not named_after

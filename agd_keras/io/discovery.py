@@ -12,8 +12,8 @@ from agd_keras.errors import InputError
 from agd_keras.io import dicom, nifti, pictures
 from agd_keras.io.case import Case, check_file
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.io.contrasts import is_label, is_label_folder
 from agd_keras.io.image_files import SUFFIXES as PICTURES
+from agd_keras.io.label_names import is_label, is_label_folder
 from agd_keras.io.layouts import kaggle
 from agd_keras.io.layouts.groups import HOW, group_files, list_files
 from agd_keras.io.layouts.names import read_name, stem_of

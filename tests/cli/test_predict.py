@@ -2,6 +2,7 @@
 
 import socket
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -71,3 +72,30 @@ def test_bad_input_is_one_line(tmp_path, model, capsys):
         assert predict.main([str(tmp_path / name), "--model", model, "--out", out]) == 1
         error = capsys.readouterr().err.strip()
         assert error.startswith("error: ") and reason in error and "\n" not in error
+
+
+def test_contrasts_and_channels_that_the_user_names(tmp_path, model, capsys):
+    volume = np.random.default_rng(0).integers(0, 256, (16, 16, 2, 4)).astype(np.int16)
+    affine = np.diag([-1.0, -1, 5, 1])
+    nibabel.Nifti1Image(volume, affine).to_filename(tmp_path / "all.nii.gz")
+    for place, name in enumerate(("x", "y", "z")):
+        image = nibabel.Nifti1Image(volume[..., place], affine)
+        image.to_filename(tmp_path / f"{name}.nii.gz")
+    said = ["--t1", "x", "--t1c", "y", "--flair", "z"]
+    said = [f"{tmp_path / part}.nii.gz" if len(part) == 1 else part for part in said]
+    options = ["--model", model, "--no-overlays", "--out"]
+    assert predict.main([*said, *options, str(tmp_path / "a")]) == 0
+    together = [str(tmp_path / "all.nii.gz"), "--channels", "t1,t1c,flair,adc"]
+    assert predict.main([*together, *options, str(tmp_path / "b")]) == 0
+    assert "channels taken as T1, T1c, FLAIR, other" in capsys.readouterr().out
+    masks = [tmp_path / "a" / "z_mask.nii.gz", tmp_path / "b" / "all_mask.nii.gz"]
+    first, second = (np.asarray(nibabel.load(path).dataobj) for path in masks)
+    np.testing.assert_array_equal(first, second)
+    for given, reason in (
+        (["--channels", "t1,t2"], "--channels t1,t2: expected flair among them"),
+        (["--channels", "t1,flair"], "4 channels, but 2 are named: T1, FLAIR"),
+        ([], "4 channels; --channels t1,t1c,t2,flair"),
+    ):
+        arguments = [together[0], *given, *options, str(tmp_path / "c")]
+        assert predict.main(arguments) == 1
+        assert reason in capsys.readouterr().err

@@ -114,7 +114,7 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_an_answer_that_is_no_probability_is_refused(wrong, small_phantom, tmp_path):
     change, message = WRONG[wrong]
-    samples = Samples("phantom", "patients", find_slices(small_phantom), [])
+    samples = Samples("phantom", "patients", find_data_set(small_phantom), [])
     with pytest.raises(InputError, match=f"^the exported model: {message}"):
         measure_parity(network(2), answer(change), samples, tmp_path)
     if wrong != "one less":
@@ -123,7 +123,7 @@ def test_an_answer_that_is_no_probability_is_refused(wrong, small_phantom, tmp_p
 
 
 def test_a_served_answer_that_is_no_probability_is_refused(small_phantom, tmp_path):
-    samples = Samples("phantom", "patients", find_slices(small_phantom), [])
+    samples = Samples("phantom", "patients", find_data_set(small_phantom), [])
     served = {"patient": lambda images: np.full(images.shape[:3], np.nan)}
     with pytest.raises(InputError, match="signature patient: expected finite numbers"):
         measure_parity(network(2), network(2), samples, tmp_path, served=served)
@@ -136,6 +136,6 @@ def test_an_original_that_finds_nothing_is_no_measure(small_phantom, tmp_path, e
     for path in data.glob("*/*_mask.tif") if empty else ():
         Image.new("L", (32, 32)).save(path)
     blind = answer(lambda outputs: {name: 0 * values for name, values in outputs.items()})
-    samples = Samples("some data", "patients", find_slices(data), [])
+    samples = Samples("some data", "patients", find_data_set(data), [])
     with pytest.raises(InputError, match="finds no tumour in 36 slices of some data"):
         measure_parity(blind, blind, samples, tmp_path)

@@ -9,19 +9,27 @@ from hypothesis import strategies as st
 from agd_keras.io.contrasts import (
     agent_given,
     enhancement,
-    is_label,
-    is_label_folder,
     kind_of,
     name_contrast,
     words_of,
 )
+from agd_keras.io.label_names import is_label, is_label_folder
 
 NAMES = {
     "FLAIR": (
         *("AX FLAIR", "T2-FLAIR", "T2W_FLAIR", "Visit1_AX_FLAIR", "FLAIR_longTR", "3D FLAIR SAG"),
         *("t2_tirm_tra_dark-fluid", "t2_tirm_tra_dark fluid_fs", "t2_spc_da-fl_sag", "t2flairtra"),
         *("t2_spc_ir_sag_p2_iso", "POST-OP AX FLAIR", "AX FLAIR POST", "t2f", "FLAIR_to_T1"),
-        *("FLAIR2T1", "Ax T2 FLAIR PROPELLER FS", "VISTA FLAIR", "FASE FLAIR", "sFLAIR"),
+        *(
+            "FLAIR2T1",
+            "Ax T2 FLAIR PROPELLER FS",
+            "VISTA FLAIR",
+            "Ax FLAIR ASSET",
+            "FLAIR sem contraste",
+            "WIP FLAIR_longTR CLEAR",
+            "FASE FLAIR",
+            "sFLAIR",
+        ),
     ),
     "T1": (
         *(
@@ -53,8 +61,25 @@ NAMES = {
             "T1 pregad",
         ),
         *("AX T1 non contrast", "T1 noncon", "T1nativ", "T1 ohne KM", "t1 vor KM", "T1 nativ"),
-        *("T1 sans injection", "T1 sin contraste", "T1 senza mdc", "T1 basale", "AX T1 W/WO"),
-        *("Visit1_AX_T1", "T1_to_FLAIR", "T1 without Gd", "20190101120000t1mpragesagisos003a001"),
+        *(
+            "T1 sans injection",
+            "T1 sin contraste",
+            "T1 senza mdc",
+            "T1 basale",
+            "AX T1 W/WO CONTRAST",
+            "eT1W_SE",
+        ),
+        *(
+            "Visit1_AX_T1",
+            "T1_to_FLAIR",
+            "AX T1 GRE",
+            "T1 W/O FS",
+            "T1 zonder contrast",
+            "pre-SX AX T1",
+            "T1 FA 20",
+            "T1 without Gd",
+            "20190101120000t1mpragesagisos003a001",
+        ),
     ),
     "T1c": (
         *(
@@ -80,7 +105,19 @@ NAMES = {
         ),
         *("T1 avec injection", "T1 EG 3D GADO", "T1 con contraste", "T1 con m.d.c.", "T1 dopo mdc"),
         *("AX BRAVO +C", "AXT1POST", "T1 postgad", "T1 GADOVIST", "t1 dotarem", "ax t1 w contrast"),
-        *("AX T1 W/ CONTRAST", "T1-weighted post-contrast", "T1 IV+", "t1_vibe_tra_Gd"),
+        *(
+            "AX T1 W/ CONTRAST",
+            "T1-weighted post-contrast",
+            "T1 IV+",
+            "t1_vibe_tra_Gd",
+            "AX T1 POST GD W/O FS",
+            "T1+",
+            "AX T1 WITH",
+            "T1 W/C",
+            "T1 pos contraste",
+            "Ax T1 GRE +C",
+            "T1 CIV",
+        ),
     ),
     "T2": ("AX T2", "t2w", "t2_tse_tra", "T2W_TSE", "AX T2 FSE", "t2_tirm_cor", "T2_to_FLAIR"),
     "other": (
@@ -98,6 +135,13 @@ NAMES = {
             "T1 MAP",
             "T2_map",
             "REST1_w_SMS_PF7-8",
+            "dADC",
+            "isoDWI",
+            "AAHScout",
+            "GRE",
+            "relCBV",
+            "Apparent Diffusion Coefficient",
+            "PosDisp",
             "localizer",
             "3-plane loc",
             "TOF",
@@ -136,7 +180,9 @@ def test_an_agent_in_the_tag_counts_where_words_are_silent(agent):
     assert agent_given(agent)
     assert name_contrast("t1_mprage", agent) == "T1c"
     assert name_contrast("POST-OP AX T1", agent) == "T1c"
-    assert name_contrast("T1 PRE", agent) == "T1"
+    assert name_contrast("AX T1 W/WO CONTRAST", agent) == "T1c"
+    for name in ("T1 PRE", "AX T1 W/O", "AX T1 W-O CONTRAST", "t1 nativ", "T1 S/C", "AX T1 -C"):
+        assert name_contrast(name, agent) == "T1", name
     assert name_contrast("AX FLAIR", agent) == "FLAIR"
 
 
@@ -196,7 +242,7 @@ P_edema P_necrosis sub-01_space-MNI_label-lesion_roi P_groundtruth truth"""
 SCANS = """P_flair T1 brain T1_brain T1_masked head P_1 tumor_001 tumor_001_flair lesion_12_t1
 patient1
 TCGA_CS_4942_19970222_1 BRATS_001 sub-01_FLAIR scan masked_t1 P_t1_unstripped
-Segal_1 marooi"""
+Segal_1 marooi TC_001 P_whole_brain GK_1"""
 
 
 @pytest.mark.parametrize("name", LABELS.split())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     ExplicitVRLittleEndian,
@@ -13,6 +14,7 @@ from pydicom.uid import (
 )
 
 from agd_keras.errors import InputError
+from agd_keras.io.dicom_candidate import read_candidates
 from agd_keras.io.discovery import find_cases, read_case
 
 SHAPE = (4, 6, 8)  # planes, rows, columns
@@ -271,3 +273,42 @@ def test_another_frame_of_reference(tmp_path):
     assert "warning: T1 in another frame of reference than FLAIR, not used" in case.notes
     assert "T1 and T1c filled by FLAIR" in case.notes
     np.testing.assert_array_equal(case.images[..., 0], _volume(2))
+
+
+def test_a_sagittal_t1_beside_an_axial_flair(tmp_path):
+    """Both of one field that is linear in space: on the FLAIR's grid they are equal."""
+
+    def field(planes, rows, columns, axes, gap, origin):
+        k, i, j = np.meshgrid(*map(np.arange, (planes, rows, columns)), indexing="ij")
+        row, column = np.array(axes[:3]), np.array(axes[3:])
+        steps = [gap * np.cross(row, column), column, row]
+        world = sum(n[..., None] * step for n, step in zip((k, i, j), steps, strict=True)) + origin
+        return (world @ [1, 2, -3] + 500).astype("<i2")
+
+    origin = np.array([20, -10, 20])  # planes run to the right, rows downwards
+    t1 = field(40, 40, 40, SAGITTAL, 1, origin)
+    _write(tmp_path / "t", 1, "t1_mprage_sag_KM", t1, SAGITTAL, 1.0)
+    for path in (tmp_path / "t").iterdir():
+        ds = dcmread(path)
+        ds.ImagePositionPatient = (np.array(ds.ImagePositionPatient) + origin).tolist()
+        ds.save_as(path)
+    _write(tmp_path / "f", 2, "t2_flair_tra", field(*SHAPE, AXIAL, 5, np.zeros(3)))
+    case = read_case(*find_cases([tmp_path]))
+    assert case.notes[1:] == ("T1c resampled to the FLAIR's grid", "T1 filled by FLAIR")
+    np.testing.assert_allclose(case.images[..., 2], case.images[..., 1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "taken"), [("FLUID_ATTENUATED", "FLAIR"), ("T1", "T1"), ("DIFFUSION", "other")]
+)
+def test_enhanced_files_name_their_contrast(tmp_path, weighting, taken):
+    """Also the times of such files lie in groups of their frames."""
+    _write(tmp_path, 1, AcquisitionContrast=weighting)
+    assert read_candidates(tmp_path, list(tmp_path.iterdir()))[0].contrast == taken
+    group, timing, echo, modifier = (Dataset() for _ in range(4))
+    timing.RepetitionTime, echo.EffectiveEchoTime, modifier.InversionTimes = 9000.0, 90.0, [2500.0]
+    group.MRTimingAndRelatedParametersSequence = [timing]
+    group.MREchoSequence, group.MRModifierSequence = [echo], [modifier]
+    _write(tmp_path / "b", 2, SharedFunctionalGroupsSequence=[group])
+    [one] = read_candidates(tmp_path, list((tmp_path / "b").iterdir()))
+    assert one.contrast == "FLAIR"

@@ -60,7 +60,7 @@ LAYOUTS = {
         {"": _case("3_t1_tse_tra", "5_t2_flair_tra", "9_t1_mprage_KM")},
     ),
     "dcm2niix by name and number": (
-        "Doe_3_t1_tse_tra Doe_5_t2_flair_tra Doe_9_t1_mprage_KM",
+        "Doe_3_t1_tse_tra Doe_5_t2_flair_tra Doe_9_t1_mprage_KM Doe_2_localizer",
         {"Doe": _case("Doe_3_t1_tse_tra", "Doe_5_t2_flair_tra", "Doe_9_t1_mprage_KM")},
     ),
     "dcm2niix, its default": (
@@ -192,6 +192,17 @@ def test_what_nothing_settles_is_an_error_of_the_case(tmp_path, names):
     with pytest.raises(InputError) as caught:
         read_case(source)
     assert AMBIGUOUS[names] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_json_of_dcm2niix_where_names_are_silent(tmp_path):
+    told = {"IM_0003": "t1_se_tra", "IM_0005": "t2_tirm_tra_dark-fluid", "IM_0009": "t1_se_tra_KM"}
+    for name, description in told.items():
+        _make(tmp_path, name)
+        (tmp_path / f"{name}.json").write_text(json.dumps({"SeriesDescription": description}))
+    assert _found(tmp_path) == {"IM": _case(*told)}
+    (tmp_path / "IM_0005.json").write_text("[" * 100_000)
+    assert "found only T1 and T1c: IM_0003.nii.gz" in _found(tmp_path)["IM"]
+    assert _found(tmp_path, "IM_0009.nii.gz")["IM_0009"].count("found only T1c") == 1
 
 
 def test_what_was_left_out_is_named(tmp_path):

@@ -8,14 +8,17 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from agd_keras.errors import InputError
 from agd_keras.io.case import CHANNELS
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.io.contrasts import OTHER, is_label, is_label_folder
+from agd_keras.io.contrasts import OTHER
+from agd_keras.io.label_names import is_label, is_label_folder
 from agd_keras.io.layouts.dataset_json import read_channels, split_number
 from agd_keras.io.layouts.names import FileName, read_name, stem_of
+from agd_keras.io.layouts.sidecar import read_sidecar
 
 HOW = "--flair FILE, --t1 FILE and --t1c FILE say which is which"
 _HOW_NUMBERED = (
@@ -70,6 +73,8 @@ def group_files(
     numbered: dict[tuple[str, Path, str], dict[int, Path]] = defaultdict(dict)
     for path, place in files:
         name = read_name(path, place)
+        if name.contrast is None:
+            name = replace(name, contrast=read_sidecar(path))
         number = split_number(stem_of(path)) if name.contrast is None else None
         if number:
             numbered[place, path.parent, number[0]][number[1]] = path
@@ -121,7 +126,7 @@ def _merge_series(groups: Groups) -> tuple[Groups, set[tuple[str, str]]]:
         contrasts = [name.contrast for name in members if name.contrast != OTHER]
         kinds = len(set(contrasts))
         described = not all(name.plain for name in members)
-        once = kinds == len(contrasts) == len(members)
+        once = kinds == len(contrasts)
         of_series = (described and (not rest or once)) or (not rest and once and kinds > 2)
         if len(members) > len(cases) or kinds < 2 or not of_series or (place, rest) in groups:
             continue

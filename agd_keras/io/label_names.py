@@ -1,0 +1,51 @@
+"""Names of label maps and of what predictions leave behind, which are no scans."""
+
+import re
+
+from agd_keras.io.contrasts import kind_of, words_of
+
+_LABEL = re.compile(
+    r"[a-z]*(?:segm?|segmentations?|masks?|labels?|labelmap|lbls?)\d*|aparc\w*|aseg|wmparc|gtv\w*|"
+    r"ctv|ptv|parcellation|annotations?|overlay|uncertainty|probmap|softmax"
+)
+_WEAK_LABEL = re.compile(
+    r"tumou?rs?\d*|tumeur|lesions?\d*|[rv]ois?\d*|gt|truth|groundtruth|contours?|core|edema|oedema|"
+    r"enhancing|necro\w*|manual|prob|probs|probability|probabilities|pmap|entropy|mutual|"
+    r"preds?|predictions?|wt|tc|et|information"
+)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
+_TRUTH = re.compile(r"gt|truth|groundtruth|[rv]ois?\d*")
+
+
+def is_label_folder(name: str) -> bool:
+    """Says whether a folder of that name holds masks or maps, or what was made of scans.
+
+    Example:
+
+    >>> [is_label_folder(name) for name in ("labelsTr", "derivatives", "Task01_BrainTumour")]
+    [True, True, False]
+    """
+    words = words_of(_CAMEL.sub("_", name))
+    scans = {"image", "images", "scan", "scans", "img", "imgs"} & set(words)
+    return "derivatives" in words or (any(map(_LABEL.fullmatch, words)) and not scans)
+
+
+def is_label(stem: str) -> bool:
+    """Says whether a file of that name holds masks or maps rather than scans.
+
+    Args:
+        stem: Its name without suffix.
+
+    Example:
+
+    >>> [is_label(name) for name in ("P_1_seg", "GT_W", "sub-1_desc-brain_mask", "tumor_001_t1")]
+    [True, True, True, False]
+    """
+    words = words_of(_CAMEL.sub("_", stem))
+    if any(map(_LABEL.fullmatch, words)):
+        return True
+    weak = [place for place, word in enumerate(words) if _WEAK_LABEL.fullmatch(word)]
+    if not weak or any(map(kind_of, words[weak[-1] :])):
+        return False
+    # In front, with more behind, they may be what the data set is about: `tumor_001`.
+    return weak[-1] > 0 or len(words) == 1 or bool(_TRUTH.fullmatch(words[0]))
