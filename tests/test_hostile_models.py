@@ -11,16 +11,16 @@ import zipfile
 import numpy as np
 import pytest
 import yaml
-from agd_keras.data.table import read_table
-from agd_keras.data.volumes import find_cases
-from agd_keras.inference.artefacts import find_version, is_artefact
 
 from agd_keras import config as config_module
 from agd_keras.config import make_config, parse_setting, read_yaml
 from agd_keras.errors import InputError
 from agd_keras.inference import model_file
+from agd_keras.inference.exported import find_version, is_artefact
 from agd_keras.inference.model_file import check_model_file
 from agd_keras.inference.predictor import load_model, load_predictor
+from agd_keras.io.discovery import find_cases
+from agd_keras.io.table import read_table
 from agd_keras.models import agd_autoencoder
 from agd_keras.presets import PRESETS
 from agd_keras.weights import find_model

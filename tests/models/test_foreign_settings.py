@@ -14,7 +14,7 @@ import sys
 import keras
 import numpy as np
 from agd_keras.inference.predictor import load_predictor
-from agd_keras.training.network import build_model
+from agd_keras.training.build import build_model
 from agd_keras.config import ModelConfig
 assert (keras.config.floatx(), keras.config.image_data_format()) == ("float16", "channels_first")
 images = np.load(sys.argv[1])
