@@ -40,6 +40,8 @@ class Case:
             path for each of `masks`, which writes the files in the source's own geometry. What it
             returns, if anything, are further notes.
         notes: What a user should know about how the images were read.
+        affine: Array of shape `(4, 4)`, from voxels `(i, j, k)` of the source to mm to the right,
+            anterior and superior, see `to_axial`; None for pictures.
     """
 
     images: np.ndarray
@@ -47,6 +49,7 @@ class Case:
     masks: tuple[str, ...]
     write_masks: Callable[[np.ndarray, Sequence[Path]], tuple[str, ...] | None]
     notes: tuple[str, ...] = ()
+    affine: np.ndarray | None = None
 
 
 def check_file(path: Path) -> None:
@@ -145,8 +148,9 @@ def stack_channels(
         channels: By name in `CHANNELS`, real arrays of one shape `(slices, height, width)`.
 
     Returns:
-        Float32 array of shape `(slices, height, width, 3)`, whose background is the darkest, see
-        `settle_background`, and notes on what was filled or taken for background.
+        Array of shape `(slices, height, width, 3)`, float32 or, of values of 8 bits, uint8, whose
+        background is the darkest, see `settle_background`, and notes on what was filled or taken
+        for background.
 
     Raises:
         InputError: There is no FLAIR.
@@ -166,7 +170,15 @@ def stack_channels(
         with np.errstate(over="ignore", invalid="ignore"):
             images[..., place] = channels.get(name, channels["FLAIR"])
     present = [name for name in CHANNELS if name in channels]
-    return images, (*notes, *settle_channels(images, present))
+    notes += settle_channels(images, present)
+    return _compact(images), tuple(notes)
+
+
+def _compact(images: np.ndarray) -> np.ndarray:
+    """Values of 8 bits as such, so that the network sees the same of them in whatever format."""
+    small = images.min() >= 0 and images.max() <= np.iinfo(np.uint8).max
+    values = images.astype(np.uint8) if small else images
+    return values if np.array_equal(values, images) else images
 
 
 def settle_channels(images: np.ndarray, names: Sequence[str] = CHANNELS) -> list[str]:

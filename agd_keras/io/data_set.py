@@ -1,26 +1,66 @@
 """A data set with labels, in whatever layout: found and checked by content."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.labels import check_pictures, read_labelled
-from agd_keras.io.layouts import kaggle_3m
+from agd_keras.io.layouts import bids_labels, decathlon, kaggle_3m, named, nnunet, table
+from agd_keras.io.layouts.found import Found
 
 logger = logging.getLogger(__name__)
 
 
-def find_data_set(root: str | Path, labelled: bool = True) -> list[CaseRef]:
+# The name of each layout, whether a path is in it, and what finds its cases; asked in this order.
+LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, bool], Found]]] = {
+    "table": (table.matches, table.find),
+    "nnunet": (nnunet.matches, nnunet.find),
+    "decathlon": (decathlon.matches, decathlon.find),
+    "bids": (bids_labels.matches, bids_labels.find),
+    "kaggle_3m": (kaggle_3m.matches, kaggle_3m.find),
+    "named": (lambda root: root.is_dir(), named.find),
+}
+
+
+def recognise_layout(root: str | Path) -> str:
+    """Says in which layout a data set is.
+
+    Args:
+        root: Its folder, or its table.
+
+    Returns:
+        A name of `LAYOUTS`.
+
+    Raises:
+        InputError: There is nothing.
+
+    Example:
+
+    >>> from agd_keras.data.phantom import ensure_phantom
+    >>> recognise_layout(ensure_phantom(patients=3, slices=2, size=32))
+    'kaggle_3m'
+    """
+    root = Path(root)
+    for name, (matches, _) in LAYOUTS.items():
+        if matches(root):
+            return name
+    raise InputError(f"{root}: expected a folder of scans or a table as CSV, found nothing")
+
+
+def find_data_set(
+    root: str | Path, labelled: bool = True, layout: str | None = None
+) -> list[CaseRef]:
     """Finds the cases of a data set, with their labels.
 
     Files and folders that belong to no case are ignored, which a logged line mentions.
 
     Args:
-        root: Its folder.
+        root: Its folder, or its table.
         labelled: Whether an image without a label is a problem.
+        layout: A name of `LAYOUTS`. Default: what `recognise_layout` says.
 
     Returns:
         The cases, in order.
@@ -34,13 +74,22 @@ def find_data_set(root: str | Path, labelled: bool = True) -> list[CaseRef]:
     >>> len(find_data_set(ensure_phantom(patients=3, slices=2, size=32)))
     3
     """
-    found = kaggle_3m.find(Path(root), labelled)
+    root = Path(root)
+    layout = layout or recognise_layout(root)
+    if layout not in LAYOUTS:
+        raise InputError(f"--layout {layout}: expected one of {', '.join(LAYOUTS)}")
+    found = LAYOUTS[layout][1](root, labelled)
     if found.problems:  # all of them at once, also those within the files
-        raise problems_error(root, [*found.problems, *check_cases(found.cases)])
+        sound = [case for case in found.cases if case.label and not case.problem]
+        raise problems_error(root, [*found.problems, *check_cases(sound)])
+    if not found.cases:
+        raise InputError(f"{root}: expected a data set in the layout {layout}, found no case")
     if found.ignored:
         names = ", ".join(str(path.relative_to(root)) for path in found.ignored[:5])
         more = f" and {len(found.ignored) - 5} more" if len(found.ignored) > 5 else ""
-        logger.warning("%s: ignored what is no slice: %s%s", root, names, more)
+        logger.warning("%s: ignored what is no case: %s%s", root, names, more)
+    if layout != "kaggle_3m":
+        logger.info("%s: layout %s, %d cases", root, layout, len(found.cases))
     return sorted(found.cases)
 
 

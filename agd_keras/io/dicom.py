@@ -176,4 +176,5 @@ def read_dicom(
         slices = source.thickness
     write = partial(write_segmentation, path=path, source=source)
     notes += [*source.notes, *moved, *filled]
-    return Case(images, (slices, rows, columns), (f"{name}_mask.dcm",), write, tuple(notes))
+    masks = (f"{name}_mask.dcm",)
+    return Case(images, (slices, rows, columns), masks, write, tuple(notes), source.affine)

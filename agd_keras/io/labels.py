@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import Case
+from agd_keras.io.case import Case, one_line
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import read_case
+from agd_keras.io.geometry import from_axial, to_axial
 from agd_keras.io.image_files import read_image, read_mask
 from agd_keras.io.nifti import read_label_map
 
@@ -36,28 +37,63 @@ def read_labelled(ref: CaseRef) -> tuple[Case, np.ndarray]:
     if not ref.label:
         raise InputError(f"{ref.files[0]}: expected a mask beside it")
     case = read_case(ref)
-    read = {"picture": _read_pictures, "nifti": _read_nifti}[ref.kind]
-    return case, read(ref, case.images.shape[:3])
+    label = _READERS[ref.kind](ref, case)
+    if label.shape != case.images.shape[:3]:
+        sizes = " and ".join("x".join(map(str, s)) for s in (case.images.shape[:3], label.shape))
+        raise InputError(f"{ref.label[0]}: label of another size than its scan ({sizes})")
+    return case, label
 
 
-def _read_pictures(ref: CaseRef, shape: tuple[int, ...]) -> np.ndarray:
+def _read_pictures(ref: CaseRef, case: Case) -> np.ndarray:
     masks = [read_mask(path) for path in ref.label]
     for path, mask in zip(ref.label, masks, strict=True):
-        if mask.shape != shape[1:]:
-            found = " and ".join("x".join(map(str, size)) for size in (shape[1:], mask.shape))
+        if mask.shape != case.images.shape[1:3]:
+            sizes = (case.images.shape[1:3], mask.shape)
+            found = " and ".join("x".join(map(str, size)) for size in sizes)
             raise InputError(f"{path}: mask of another size than its image ({found})")
     return np.stack(masks)
 
 
-def _read_nifti(ref: CaseRef, shape: tuple[int, ...]) -> np.ndarray:
+def _read_nifti(ref: CaseRef, case: Case) -> np.ndarray:
     [path] = ref.label
-    source = ref.files[ref.contrasts.index("FLAIR")] if len(ref.files) > 1 else ref.files[0]
-    values = read_label_map(path, source)
-    allowed = (0, *ref.values) if ref.values else ()
-    other = sorted(set(np.unique(values).tolist()) - set(allowed)) if allowed else []
+    values = read_label_map(path, case.affine)
+    other = sorted(set(np.unique(values).tolist()) - {0, *ref.values}) if ref.values else []
     if other:
-        raise InputError(f"{path}: label {other[0]:g}, expected {', '.join(map(str, allowed))}")
+        allowed = ", ".join(map(str, (0, *ref.values)))
+        raise InputError(f"{path}: label {other[0]}, expected {allowed}")
     return np.isin(values, ref.values) if ref.values else values > 0
+
+
+def _read_dicom(ref: CaseRef, case: Case) -> np.ndarray:
+    """All segments of segmentations, by the place of their voxels."""
+    slices = case.images.shape[:3]
+    marked = np.zeros(slices, bool)
+    # Axes of the source behind those of the stack, to index voxels as its affine does.
+    volume = np.zeros(from_axial(marked, case.affine).shape, bool)
+    for path in ref.label:
+        points = _segmented_points(path)
+        found = np.linalg.inv(case.affine) @ np.column_stack([points, np.ones(len(points))]).T
+        voxels = np.rint(found[:3]).astype(int)
+        off = np.abs(found[:3] - voxels).max(initial=0)
+        inside = ((voxels >= 0) & (voxels < np.array(volume.shape)[:, None])).all()
+        if off > 0.1 or not inside:
+            raise InputError(f"{path}: label on another grid than the scan")
+        volume[tuple(voxels)] = True
+    return to_axial(volume, case.affine)
+
+
+def _segmented_points(path: Path) -> np.ndarray:
+    """Where the marked voxels of a DICOM segmentation lie: mm to right, front and top."""
+    import highdicom as hd
+
+    with one_line(path, "DICOM segmentation"):
+        volume = hd.seg.segread(path).get_volume(combine_segments=True, skip_overlap_checks=True)
+        indices = np.argwhere(volume.array > 0)
+        places = volume.map_indices_to_reference(indices) if len(indices) else np.empty((0, 3))
+        return places * np.array([-1.0, -1.0, 1.0])  # DICOM runs to the left and the back
+
+
+_READERS = {"picture": _read_pictures, "nifti": _read_nifti, "dicom": _read_dicom}
 
 
 def check_pictures(ref: CaseRef) -> list[str]:

@@ -110,21 +110,18 @@ def _read(path: Path, image: "Nifti1Image", place: int) -> np.ndarray:
 def _placed(path: Path, image: "Nifti1Image", place: int) -> Placed:
     """One channel and where it lies in space, in mm."""
     with one_line(path, "NIfTI file"):
-        scale = _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
         codes = [int(image.header[code]) for code in ("sform_code", "qform_code")]
     code = next((code for code in codes if code > 0), 0)
     # 3 and 4 are standard spaces; without a code nothing relates a file to another.
     frame = {0: str(path), 3: "Talairach", 4: "standard space"}.get(code, "scanner")
-    affine = image.affine * np.array([[scale], [scale], [scale], [1.0]])
-    return Placed(_read(path, image, place), affine, frame)
+    return Placed(_read(path, image, place), _affine_mm(path, image), frame)
 
 
-def _spacing(path: Path, image: "Nifti1Image") -> tuple[float, float, float]:
-    """Distances between slices, rows and columns in mm, which is also meant where no unit is."""
+def _affine_mm(path: Path, image: "Nifti1Image") -> np.ndarray:
+    """The affine in mm, which is also meant where no unit is."""
     with one_line(path, "NIfTI file"):
-        to_mm = _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
-    slices, rows, columns = axial_spacing(image.affine)
-    return slices * to_mm, rows * to_mm, columns * to_mm
+        scale = _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
+    return image.affine * np.array([[scale], [scale], [scale], [1.0]])
 
 
 def _orientation_notes(image: "Nifti1Image") -> tuple[str, ...]:
@@ -187,17 +184,17 @@ def read_nifti(name: str, files: Sequence[Path], contrasts: Sequence[str] = ()) 
     notes += [*moved, *filled, *_orientation_notes(source)]
     suffix = ".nii.gz" if first.name.lower().endswith(".gz") else ".nii"
     masks = (f"{name}_mask{suffix}",)
-    return Case(
-        images, _spacing(first, source), masks, partial(_write, source=source), tuple(notes)
-    )
+    affine = _affine_mm(first, source)
+    write = partial(_write, source=source)
+    return Case(images, axial_spacing(affine), masks, write, tuple(notes), affine)
 
 
-def read_label_map(path: Path, source: Path) -> np.ndarray:
+def read_label_map(path: Path, affine: np.ndarray) -> np.ndarray:
     """Reads a label map as axial slices.
 
     Args:
         path: NIfTI file of three dimensions, whole numbers.
-        source: The scan whose voxels it labels.
+        affine: Where the voxels of the scan lie that it labels, in mm.
 
     Returns:
         Int16 array of shape `(slices, height, width)`, slices as in `Case.images`.
@@ -205,19 +202,16 @@ def read_label_map(path: Path, source: Path) -> np.ndarray:
     Raises:
         InputError: The file is damaged, lies on another grid than the scan, or holds other numbers.
     """
-    label, scan = _open(path), _open(source)
-    shapes = label.shape[:3], scan.shape[:3]
-    if label.ndim != 3 or shapes[0] != shapes[1]:
-        found = " and ".join("x".join(map(str, shape)) for shape in (label.shape, shapes[1]))
-        raise InputError(f"{path}: label on another grid than {source.name} ({found} voxels)")
-    if not np.allclose(label.affine, scan.affine, atol=1e-2):
-        raise InputError(f"{path}: label on another grid than {source.name}")
-    with one_line(path, "NIfTI file"), np.errstate(all="ignore"):
-        values = np.asarray(label.dataobj)
-        whole = values.astype(np.int16)
-    if not np.array_equal(values, whole):
+    label = _open(path)
+    if prod(label.shape[3:]) != 1:
+        raise InputError(f"{path}: expected a label map of 3 dimensions, found {label.ndim}")
+    if not np.allclose(_affine_mm(path, label), affine, atol=1e-2):
+        raise InputError(f"{path}: label on another grid than the scan")
+    volume = _read(path, label, 0)
+    whole = np.nan_to_num(volume).astype(np.int16)
+    if not np.array_equal(volume, whole):
         raise InputError(f"{path}: expected a label map of whole numbers")
-    return to_axial(whole, label.affine)
+    return to_axial(whole, affine)
 
 
 def _write(mask: np.ndarray, paths: Sequence[Path], source: "Nifti1Image") -> None:

@@ -46,6 +46,25 @@ def _letters(name: str) -> str:
     return re.match(r"[A-Za-z]*", name)[0]  # type: ignore[index]  # matches the empty string too
 
 
+def matches(root: Path) -> bool:
+    """Says whether a folder is in this layout.
+
+    Example:
+
+    >>> matches(Path("nowhere"))
+    False
+    """
+    if not root.is_dir():
+        return False
+    root = dataset_root(root)
+    return any(map(_is_slice, root.glob("*/*")))
+
+
+def _is_slice(path: Path) -> bool:
+    match = _NAME.fullmatch(path.stem)
+    return bool(match and match["case"] == path.parent.name and path.suffix.lower() in SUFFIXES)
+
+
 def find(root: Path, labelled: bool = True) -> Found:
     """Finds the patients, whose images and masks are paired by name.
 

@@ -1,0 +1,99 @@
+"""Folders of scans whose names say what they are: BraTS, DICOM studies, whatever people write.
+
+What the scans are, `find_cases` tells. Here each gets its label: of the label maps beside it that
+of its name, or the only one; of a DICOM study, its segmentations.
+"""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.contrasts import is_label
+from agd_keras.io.dicom_choice import is_segmentation
+from agd_keras.io.discovery import find_cases
+from agd_keras.io.layouts.found import Found
+from agd_keras.io.layouts.names import stem_of
+from agd_keras.io.nifti import SUFFIXES
+
+# BraTS since 2023 and BIDS name the scan of a person behind the person.
+_PERSON = re.compile(r"(BraTS-[A-Za-z]+-\d+)-\d{3}|(sub-[A-Za-z0-9]+)_ses-[A-Za-z0-9]+.*")
+
+
+def find(root: Path, labelled: bool = True) -> Found:
+    """Finds the scans of a folder to any depth, each with the label beside it.
+
+    Args:
+        root: The folder.
+        labelled: Whether a scan without a label is a problem.
+
+    Returns:
+        What was `Found`, with a line for each case that cannot be read, has no label, or several.
+
+    Raises:
+        InputError: There is no scan.
+    """
+    maps = label_maps(root)
+    found = find_cases([root])
+    crowd = Counter(path for case in found for path in _folders(case))
+    cases, problems = [], []
+    for case in found:
+        if case.kind == "dicom":
+            segmentations = tuple(path for path in case.files if is_segmentation(path))
+            scans = tuple(path for path in case.files if path not in segmentations)
+            case = replace(case, files=scans, label=segmentations)
+        elif case.kind == "nifti":
+            own = [
+                path
+                for folder in _folders(case)
+                for path in maps[folder]
+                if crowd[folder] == 1 or _is_of(path, PurePosixPath(case.case_id).name)
+            ]
+            if len(own) > 1:
+                listed = ", ".join(path.name for path in own)
+                problems.append(f"{case.files[0].parent}: several labels ({listed}); use a table")
+            case = replace(case, label=tuple(own[:1]))
+        cases.append(flat(case))
+    return Found(tuple(cases), (*problems, *complain(cases, labelled)))
+
+
+def label_maps(root: Path) -> dict[Path, list[Path]]:
+    """Label maps of NIfTI by the folder that they lie in."""
+    maps: dict[Path, list[Path]] = defaultdict(list)
+    for folder, _, names in os.walk(root):
+        for name in sorted(names):
+            path = Path(folder, name)
+            plain = name.lower().endswith(SUFFIXES) and not name.startswith((".", "_"))
+            if plain and is_label(stem_of(path)):
+                maps[Path(folder)].append(path)
+    return maps
+
+
+def flat(case: CaseRef) -> CaseRef:
+    """Gives a case a name that is fit for a file, and the person that its name tells."""
+    name = case.case_id.replace("/", "_")
+    match = _PERSON.fullmatch(PurePosixPath(case.case_id).name)
+    person = (match[1] or match[2]) if match else name
+    return replace(case, case_id=name, patient_id=person)
+
+
+def complain(cases: Iterable[CaseRef], labelled: bool) -> list[str]:
+    """A line for each case that cannot be read, or lacks its label."""
+    problems = []
+    for case in cases:
+        if case.problem:
+            problems.append(case.problem)
+        elif labelled and not case.label:
+            problems.append(f"{case.files[0]}: has no label beside it")
+    return problems
+
+
+def _folders(case: CaseRef) -> list[Path]:
+    return list(dict.fromkeys(path.parent for path in case.files))
+
+
+def _is_of(path: Path, case: str) -> bool:
+    return bool(re.match(rf"{re.escape(case)}(?![A-Za-z0-9])", stem_of(path)))
