@@ -212,3 +212,21 @@ def read_candidates(path: Path, files: Sequence[Path]) -> list[Candidate]:
     found = list(series.values())
     with one_line(path, "DICOM file"):
         return [one for one in found if one.headers[0].get("Modality") == "MR"] or found
+
+
+def is_segmentation(path: Path) -> bool:
+    """Says whether a DICOM file is a segmentation rather than an image.
+
+    Args:
+        path: A DICOM file.
+
+    Example:
+
+    >>> is_segmentation(Path("none.dcm"))
+    False
+    """
+    try:
+        header = read_header(path, stop_before_pixels=True, specific_tags=["Modality"])
+        return header.get("Modality") == "SEG"
+    except InputError:
+        return False

@@ -109,21 +109,3 @@ def choose_series(
     elif left:
         notes.append(f"left out: {len(left)} series")
     return {key: chosen[key].files for key in CHANNELS if key in chosen}, notes
-
-
-def is_segmentation(path: Path) -> bool:
-    """Says whether a DICOM file is a segmentation rather than an image.
-
-    Args:
-        path: A DICOM file.
-
-    Example:
-
-    >>> is_segmentation(Path("none.dcm"))
-    False
-    """
-    try:
-        header = read_header(path, stop_before_pixels=True, specific_tags=["Modality"])
-        return header.get("Modality") == "SEG"
-    except InputError:
-        return False

@@ -56,7 +56,7 @@ def _read_pictures(ref: CaseRef, case: Case) -> np.ndarray:
 
 def _read_nifti(ref: CaseRef, case: Case) -> np.ndarray:
     [path] = ref.label
-    values = read_label_map(path, case.affine)
+    values = read_label_map(path, _affine(case))
     other = sorted(set(np.unique(values).tolist()) - {0, *ref.values}) if ref.values else []
     if other:
         allowed = ", ".join(map(str, (0, *ref.values)))
@@ -66,20 +66,24 @@ def _read_nifti(ref: CaseRef, case: Case) -> np.ndarray:
 
 def _read_dicom(ref: CaseRef, case: Case) -> np.ndarray:
     """All segments of segmentations, by the place of their voxels."""
-    slices = case.images.shape[:3]
-    marked = np.zeros(slices, bool)
-    # Axes of the source behind those of the stack, to index voxels as its affine does.
-    volume = np.zeros(from_axial(marked, case.affine).shape, bool)
+    affine = _affine(case)
+    volume = from_axial(np.zeros(case.images.shape[:3], bool), affine).copy()
     for path in ref.label:
         points = _segmented_points(path)
-        found = np.linalg.inv(case.affine) @ np.column_stack([points, np.ones(len(points))]).T
+        found = np.linalg.inv(affine) @ np.column_stack([points, np.ones(len(points))]).T
         voxels = np.rint(found[:3]).astype(int)
         off = np.abs(found[:3] - voxels).max(initial=0)
         inside = ((voxels >= 0) & (voxels < np.array(volume.shape)[:, None])).all()
         if off > 0.1 or not inside:
             raise InputError(f"{path}: label on another grid than the scan")
         volume[tuple(voxels)] = True
-    return to_axial(volume, case.affine)
+    return to_axial(volume, affine)
+
+
+def _affine(case: Case) -> np.ndarray:
+    if case.affine is None:
+        raise InputError("expected a scan that tells where its voxels lie")
+    return case.affine
 
 
 def _segmented_points(path: Path) -> np.ndarray:

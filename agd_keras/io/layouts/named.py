@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.io.contrasts import is_label
-from agd_keras.io.dicom_choice import is_segmentation
+from agd_keras.io.dicom_candidate import is_segmentation
 from agd_keras.io.discovery import find_cases
+from agd_keras.io.label_names import is_label
 from agd_keras.io.layouts.found import Found
 from agd_keras.io.layouts.names import stem_of
 from agd_keras.io.nifti import SUFFIXES
