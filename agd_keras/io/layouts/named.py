@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.dicom import is_dicom, study_of
 from agd_keras.io.dicom_candidate import is_segmentation
 from agd_keras.io.discovery import find_cases
 from agd_keras.io.label_names import is_label
@@ -38,13 +39,15 @@ def find(root: Path, labelled: bool = True) -> Found:
     """
     maps = label_maps(root)
     found = find_cases([root])
+    dicom = any(case.kind == "dicom" for case in found)
+    segmentations = find_segmentations(root) if dicom else {}
     crowd = Counter(path for case in found for path in _folders(case))
     cases, problems = [], []
     for case in found:
         if case.kind == "dicom":
-            segmentations = tuple(path for path in case.files if is_segmentation(path))
-            scans = tuple(path for path in case.files if path not in segmentations)
-            case = replace(case, files=scans, label=segmentations)
+            label = segmentations.get(study_of(case.files), ())
+            scans = tuple(path for path in case.files if path not in label)
+            case = replace(case, files=scans, label=tuple(label))
         elif case.kind == "nifti":
             own = [
                 path
@@ -72,10 +75,21 @@ def label_maps(root: Path) -> dict[Path, list[Path]]:
     return maps
 
 
+def find_segmentations(root: Path) -> dict[str, list[Path]]:
+    """DICOM segmentations by the UID of their study, wherever they lie."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for folder, _, names in os.walk(root):
+        for path in (Path(folder, name) for name in sorted(names)):
+            if is_dicom(path) and is_segmentation(path):
+                found[study_of([path])].append(path)
+    return found
+
+
 def flat(case: CaseRef) -> CaseRef:
     """Gives a case a name that is fit for a file, and the person that its name tells."""
-    name = case.case_id.replace("/", "_")
-    match = _PERSON.fullmatch(PurePosixPath(case.case_id).name)
+    parts = PurePosixPath(case.case_id).parts
+    name = "_".join(dict.fromkeys(parts))  # a folder and its files are often called the same
+    match = _PERSON.fullmatch(parts[-1])
     person = (match[1] or match[2]) if match else name
     return replace(case, case_id=name, patient_id=person)
 
