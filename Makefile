@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow test-backends notebooks docs lint setup benchmark peers weights mutation clean
+.PHONY: train test test-slow test-backends notebooks docs lint setup benchmark peers weights mutation web test-web \
+	benchmark-web clean
 
 train: setup
 	$(BIN)/agd-train --out runs/phantom --overwrite
@@ -25,6 +26,24 @@ test-backends:
 # Faults put in one at a time: `make mutation MODULES="evaluation/scores.py"`. All take a night.
 mutation: setup
 	$(BIN)/python tests/mutation.py $(MODULES)
+
+# The page needs node 20, and its tests Chromium; nothing else here does.
+web: agd_keras/web/dist/index.html
+
+agd_keras/web/dist/index.html: web/node_modules/.package-lock.json web/build.mjs $(wildcard web/src/* web/licences/*)
+	cd web && npx tsc -p . && node build.mjs
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+
+test-web: setup web
+	rm -rf web/build
+	$(BIN)/agd-export --model agd_small --data phantom --format web --out web/build/site
+	$(BIN)/python web/test/cases.py agd_small web/build/cases
+	PYTHON=$(abspath $(BIN)/python) node --test web/test/*.test.mjs
+
+benchmark-web: setup web
+	$(BIN)/python benchmarks/web.py
 
 notebooks: setup
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=900 notebooks
@@ -59,4 +78,4 @@ setup: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venvs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venvs build web/build web/node_modules agd_keras/web/dist dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

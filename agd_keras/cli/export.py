@@ -8,11 +8,13 @@ from typing import Any
 from agd_keras.cli import common, options
 from agd_keras.errors import InputError
 from agd_keras.training.quiet import load_keras
+from agd_keras.web import find_page
 
 NEEDED = {
     "saved_model": ("tensorflow_serving",),
     "tflite": ("ai_edge_litert",),
     "onnx": ("onnx", "tf2onnx", "onnxruntime"),
+    "web": ("onnx", "tf2onnx", "onnxruntime"),
 }
 
 
@@ -21,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser("agd-export", "Export a trained model, compared with the original.")
     options.add_model_option(parser, "a .keras file, or a run folder", required=True)
     options.add_model_fn(parser)
-    parser.add_argument("--format", required=True, choices=("saved_model", "tflite", "onnx"))
+    parser.add_argument("--format", required=True, choices=tuple(NEEDED))
     parser.add_argument(
         "--out",
         required=True,
@@ -57,13 +59,13 @@ def main(argv: list[str] | None = None) -> int:
         help="refuse to write what loses more Dice than that (%(default)s)",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace a tflite or onnx export there"
+        "--overwrite", action="store_true", help="replace a tflite, onnx or web export there"
     )
     arguments = parser.parse_args(argv)
     for option, kinds in {
         "quantize": ("tflite",),
         "model_version": ("saved_model",),
-        "overwrite": ("tflite", "onnx"),
+        "overwrite": ("tflite", "onnx", "web"),
     }.items():
         if getattr(arguments, option) and arguments.format not in kinds:
             flag = f"--{option.replace('_', '-')}"
@@ -78,12 +80,15 @@ def _export(arguments: argparse.Namespace) -> None:
                 f"--format {arguments.format}: expected {module.replace('_', '-')} to be "
                 "installed, in a clone `pip install -e .[export]`"
             )
+    if arguments.format == "web":
+        find_page()
     load_keras()
     options.import_model_fn(arguments)
     from agd_keras.export.onnx import export_onnx
     from agd_keras.export.parity import parity_table, read_parity
     from agd_keras.export.saved_model import export_saved_model
     from agd_keras.export.tflite import export_tflite
+    from agd_keras.export.web import export_web
 
     shared: dict[str, Any] = {
         name: getattr(arguments, name) for name in ("model", "out", "data", "threshold", "max_drop")
@@ -94,9 +99,12 @@ def _export(arguments: argparse.Namespace) -> None:
         shared["quantize"] = arguments.quantize or "float32"
         made = export_tflite(**shared, overwrite=arguments.overwrite)
     else:
-        made = export_onnx(**shared, overwrite=arguments.overwrite)
+        export = {"onnx": export_onnx, "web": export_web}[arguments.format]
+        made = export(**shared, overwrite=arguments.overwrite)
     common.print_table(parity_table(read_parity(made)))
     print(f"export: {made}")
+    if arguments.format == "web":
+        print(f"to see it: {sys.executable} -m http.server -b 127.0.0.1 -d {made.parent}")
 
 
 if __name__ == "__main__":

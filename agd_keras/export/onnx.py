@@ -1,17 +1,22 @@
-"""An ONNX file, for ONNX Runtime, OpenVINO, browsers and the like."""
+"""ONNX files, for ONNX Runtime, OpenVINO, browsers and the like."""
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from agd_keras.export.card import network_usage
-from agd_keras.export.parity import PARITY, measure_parity
-from agd_keras.export.release import CARD, check_out, describe, load_source, staging
+from agd_keras.export.parity import PARITY, PATIENT, measure_parity
+from agd_keras.export.patient import FILE as PATIENT_FILE
+from agd_keras.export.patient import USAGE as PATIENT_USAGE
+from agd_keras.export.patient import write_patient
+from agd_keras.export.release import CARD, Source, check_out, describe, load_source, staging
 from agd_keras.inference.calibration import MEMBER, write_calibration
-from agd_keras.inference.exported import load_artefact
+from agd_keras.inference.exported import load_artefact, load_patient
 
 FILE = "model.onnx"
+NETWORK_FILE = "\n`model.onnx` is the network alone:\n\n"
 
 
 def export_onnx(
@@ -22,18 +27,22 @@ def export_onnx(
     max_drop: float = 0.005,
     overwrite: bool = False,
 ) -> Path:
-    """Exports a trained model as a float32 ONNX file with the network's input and outputs.
+    """Exports a trained model as two float32 ONNX files.
+
+    `model.onnx` has the network's input and outputs. `patient.onnx` takes the images of a patient
+    as they are, see `write_patient`.
 
     Args:
         model: A `.keras` file, or a run folder, whose folds are averaged.
-        out: New folder, gets `model.onnx`, `calibration.json`, `parity.json` and `MODEL_CARD.md`.
+        out: New folder, gets `model.onnx`, `patient.onnx`, `calibration.json`, `parity.json` and
+            `MODEL_CARD.md`.
         data: Data for the comparison with the Keras model; by default that of the run.
         threshold: A pixel is tumour at or above this probability, 0 to 1. Default: the model's.
         max_drop: Largest loss of Dice against the Keras model, 0 to 1.
         overwrite: Replace an earlier export in that folder.
 
     Returns:
-        The ONNX file.
+        The ONNX file of the network.
 
     Raises:
         InputError: Model, data or folder cannot be used, or too much Dice is lost.
@@ -44,20 +53,41 @@ def export_onnx(
     PosixPath('onnx/model.onnx')
     """
     out = Path(out)
-    ours = (FILE, PARITY, CARD, MEMBER)
+    ours = (FILE, PATIENT_FILE, PARITY, CARD, MEMBER)
     check_out(out, ours, overwrite)
     source = load_source(model, data)
     with staging(out, ours, overwrite) as work:
-        file = work / FILE
-        source.model(keras.ops.zeros((1, *source.model.input_shape[1:])))  # or it cannot be traced
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="In the future `np.object`")
-            source.model.export(file, format="onnx", verbose=False)
-        calibration = source.calibrate(threshold)
-        write_calibration(file, calibration)
-        reading = (calibration.threshold, calibration.temperature)
-        parity = measure_parity(source.model, load_artefact(file), source.samples, file, *reading)
-        parity = {"artefact": FILE, "format": "onnx", **parity}
-        usage = network_usage(source.model)
+        parity = write_onnx(source, work, threshold)
+        usage = PATIENT_USAGE + NETWORK_FILE + network_usage(source.model)
         describe(work, source, parity, max_drop, f"{out}/{FILE}", usage)
     return out / FILE
+
+
+def write_onnx(source: Source, folder: Path, threshold: float | None) -> dict[str, Any]:
+    """Writes both files of a model and its `calibration.json`, and measures them.
+
+    Args:
+        source: The model.
+        folder: The folder to write into.
+        threshold: A pixel is tumour at or above this probability, 0 to 1. Default: the model's.
+
+    Returns:
+        What `parity.json` is to hold.
+
+    Raises:
+        InputError: The model cannot be converted.
+    """
+    file, whole = folder / FILE, folder / PATIENT_FILE
+    source.model(keras.ops.zeros((1, *source.model.input_shape[1:])))  # or it cannot be traced
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="In the future `np.object`")
+        source.model.export(file, format="onnx", verbose=False)
+    calibration = source.calibrate(threshold)
+    write_calibration(file, calibration)
+    reading = (calibration.threshold, calibration.temperature)
+    write_patient(source.model, whole, *reading)
+    served = {PATIENT: load_patient(whole)}
+    parity = measure_parity(
+        *(source.model, load_artefact(file), source.samples, file), *reading, served=served
+    )
+    return {"artefact": FILE, "format": "onnx", "patient_bytes": whole.stat().st_size, **parity}

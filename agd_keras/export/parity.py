@@ -22,6 +22,7 @@ from agd_keras.inference.exported import find_version
 from agd_keras.wording import counted
 
 PARITY = "parity.json"
+PATIENT = "patient"  # the signature for all slices of a patient
 BATCH = 32
 RUNS = 31  # odd, so that the median is one of them
 NAMES = {"keras": "the Keras model", "artefact": "the exported model"}
@@ -61,9 +62,10 @@ def measure_parity(
 
     Returns:
         What `parity.json` holds. `difference`: largest and mean absolute difference of each output
-        of the network. `dice`: 2·TP / (2·TP + FP + FN) over all pixels of all slices at their
-        original size; `patient_dice`: its mean over patients; both for `keras`, `artefact` and each
-        name of `served`. `latency_ms`: median of the network alone for a batch of one slice.
+        of the network, and of the probabilities of `patient` if it is served. `dice`:
+        2·TP / (2·TP + FP + FN) over all pixels of all slices at their original size;
+        `patient_dice`: its mean over patients; both for `keras`, `artefact` and each name of
+        `served`. `latency_ms`: median of the network alone for a batch of one slice.
 
     Raises:
         InputError: A network answers something else than probabilities, outputs differ, or the
@@ -74,7 +76,16 @@ def measure_parity(
     counts: dict[str, list[scores.Counts]] = {name: [] for name in (*candidates, *served)}
     largest: dict[str, float] = {}
     total: dict[str, float] = {}
-    pixels = slices = 0
+    slices = 0
+    pixels: dict[str, int] = {}
+
+    def compare(name: str, expected: np.ndarray, answer: np.ndarray) -> None:
+        difference = np.abs(expected - answer)
+        # NaN must not get lost in a comparison.
+        largest[name] = float(np.maximum(largest.get(name, 0.0), difference.max()))
+        total[name] = total.get(name, 0.0) + float(difference.sum(dtype=np.float64))
+        pixels[name] = pixels.get(name, 0) + difference.size
+
     for images, prepared, truth in read_prepared(samples.scored, model.input_shape[1]):
         one = prepared[:1]
         outputs = {
@@ -83,25 +94,24 @@ def measure_parity(
         for name, probability in outputs["keras"].items():
             if name not in outputs["artefact"]:
                 raise InputError(f"{NAMES['artefact']}: expected the output {name!r}")
-            difference = np.abs(probability - outputs["artefact"][name])
-            largest[name] = max(largest.get(name, 0.0), float(difference.max()))
-            total[name] = total.get(name, 0.0) + float(difference.sum(dtype=np.float64))
-        pixels += outputs["keras"]["mask"].size
+            compare(name, probability, outputs["artefact"][name])
         slices += len(truth)
+        found: dict[str, np.ndarray] = {}
         for name, output in outputs.items():
             mask = [resize_probability(one[..., 0], truth.shape[1:]) for one in output["mask"]]
-            counts[name].append(
-                scores.count(truth, scale_temperature(np.stack(mask), temperature) >= threshold)
-            )
+            found[name] = scale_temperature(np.stack(mask), temperature)
         for name, predict in served.items():
             where = f"{NAMES['artefact']}, signature {name}"
             answer = {"probability": predict(images)}
-            probability = check_answer(answer, truth.shape, where, "probability")["probability"]
+            found[name] = check_answer(answer, truth.shape, where, "probability")["probability"]
+        for name, probability in found.items():
             counts[name].append(scores.count(truth, probability >= threshold))
+        if PATIENT in served:  # which normalises as Keras' way does; single images do not
+            compare(PATIENT, found["keras"], found[PATIENT])
     dice = {name: scores.dice(sum(own, scores.Counts())) for name, own in counts.items()}
     if not sum(own.tp for own in counts["keras"]):
         raise InputError(
-            f"{NAMES['keras']} finds no tumour in {len(samples.scored)} slices of {samples.data}: "
+            f"{NAMES['keras']} finds no tumour in {slices} slices of {samples.data}: "
             "nothing to compare by; expected a trained model, and --data of the kind it is for"
         )
     return {
@@ -112,7 +122,7 @@ def measure_parity(
         "threshold": threshold,
         "temperature": temperature,
         "difference": {
-            name: {"max": largest[name], "mean": total[name] / pixels} for name in largest
+            name: {"max": largest[name], "mean": total[name] / pixels[name]} for name in largest
         },
         "dice": dice,
         "patient_dice": {
@@ -145,7 +155,7 @@ def refuse_drop(parity: Mapping[str, Any], max_drop: float, where: str) -> None:
     """
     for measure in ("dice", "patient_dice"):
         dice = parity[measure]
-        for name in ("artefact", "patient"):
+        for name in ("artefact", PATIENT):
             # So that NaN is refused too.
             if name in dice and not dice["keras"] - dice[name] <= max_drop:
                 raise InputError(

@@ -3,7 +3,8 @@
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from agd_keras.text import clean
 
 SIGNATURE = "model"
 CALIBRATION = "calibration"  # the signature that tells how to read the probability
+PROBABILITY = "probability"  # the output of what takes images, as against network input
 SUFFIXES = (".tflite", ".onnx")
 Outputs = dict[str, np.ndarray]
 
@@ -86,10 +88,63 @@ def load_artefact(path: str | Path) -> Artefact:
     path = Path(path)
     loaders = {".tflite": _load_tflite, ".onnx": _load_onnx}
     loader = loaders.get(path.suffix.lower(), _load_saved_model)
+    with _reading(path):
+        return loader(path)
+
+
+def is_patient(path: str | Path) -> bool:
+    """Tells whether a path names an ONNX file that takes the images of a patient as they are.
+
+    Raises:
+        InputError: The file is missing or damaged.
+
+    Example:
+
+    >>> is_patient("model.tflite")
+    False
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".onnx":
+        return False
+    with _reading(path):
+        return PROBABILITY in {output.name for output in _open_onnx(path).get_outputs()}
+
+
+def load_patient(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Loads an ONNX file that holds the whole way from a patient's images to the probability.
+
+    Args:
+        path: The `patient.onnx` that `agd-export` wrote.
+
+    Returns:
+        Function of images `(slices, height, width, 3)`, all slices of one patient, that returns
+        calibrated probabilities, float32 `(slices, height, width)`.
+
+    Raises:
+        InputError: The file is missing or damaged.
+
+    Example:
+
+    >>> predict = load_patient("export/patient.onnx")  # doctest: +SKIP
+    """
+    path = Path(path)
+    with _reading(path):
+        session = _open_onnx(path)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        (answer,) = session.run([PROBABILITY], {"image": np.asarray(images, np.float32)})
+        return answer[..., 0]
+
+    return predict
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever a reader of model files raises into one line."""
     if not path.exists():
         raise InputError(f"{path}: expected a file or folder made by agd-export, found nothing")
     try:
-        return loader(path)
+        yield
     except InputError:
         raise
     except Exception as error:  # whatever the file holds, the reader of it must not show through
@@ -126,10 +181,14 @@ def _load_tflite(path: Path) -> Artefact:
     return _artefact(shape, runner.get_output_details(), predict)
 
 
-def _load_onnx(path: Path) -> Artefact:
+def _open_onnx(path: Path) -> Any:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def _load_onnx(path: Path) -> Artefact:
+    session = _open_onnx(path)
     (image,) = session.get_inputs()
     names = [output.name for output in session.get_outputs()]
 

@@ -3,7 +3,7 @@
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,19 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.reliability import scale_temperature
 from agd_keras.inference.answers import ask
 from agd_keras.inference.calibration import Calibration, read_calibration
-from agd_keras.inference.exported import Artefact, is_artefact, load_artefact
+from agd_keras.inference.exported import (
+    Artefact,
+    is_artefact,
+    is_patient,
+    load_artefact,
+    load_patient,
+)
 from agd_keras.inference.model_file import check_model_file
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
 from agd_keras.text import clean
 from agd_keras.weights import find_model
 from agd_keras.wording import counted
-
-logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +146,30 @@ class Predictor:
         return ask(model, batch, self.name)
 
 
+class WholePredictor(Predictor):
+    """Predicts with a graph that normalises, resizes and calibrates by itself: `patient.onnx`.
+
+    Args:
+        predict: What `load_patient` returned.
+        calibration: Of which the threshold counts; the temperature is in the graph.
+    """
+
+    def __init__(self, predict: Callable[[np.ndarray], np.ndarray], calibration: Calibration):
+        self.models: list[Any] = []  # none that could be taken apart
+        self.batch_size = 0
+        self.calibration = calibration
+        self.name = "patient.onnx"
+        self._predict = predict
+
+    def predict_patient(self, images: np.ndarray) -> np.ndarray:
+        """See `Predictor`."""
+        return self._predict(images)
+
+    def explain(self, images: np.ndarray, place: int) -> dict[str, np.ndarray]:
+        """Returns the probability in one slice, the one thing that the graph tells."""
+        return {"mask": self._predict(images)[place]}
+
+
 def load_predictor(model: str | Path) -> Predictor:
     """Loads what `--model` names.
 
@@ -159,6 +187,8 @@ def load_predictor(model: str | Path) -> Predictor:
     if is_artefact(path):
         if path.is_dir():
             logger.warning("%s: a SavedModel is a program that runs as you; trust its maker", path)
+        if is_patient(path):
+            return WholePredictor(load_patient(path), read_calibration(path))
         loaded = [load_artefact(path)]
         return Predictor(loaded, calibration=read_calibration(path), name=str(model))
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]

@@ -3,8 +3,11 @@
 import json
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
+from agd_keras.data.preprocess import prepare_patient
 from agd_keras.errors import InputError
 from agd_keras.export.onnx import export_onnx
 from agd_keras.inference.predictor import Predictor, load_predictor
@@ -52,6 +55,32 @@ def test_parity_and_predictor(file, model, images):
     assert max(one["max"] for one in parity["difference"].values()) < 1e-5
     found = load_predictor(file).predict_patient(images)
     np.testing.assert_allclose(found, Predictor([model]).predict_patient(images), atol=1e-5)
+
+
+def test_patient_file_is_the_way_of_the_keras_model(file, model, images):
+    """Other sizes and numbers of slices than those it was traced with, and of any scale."""
+    whole = load_predictor(file.with_name("patient.onnx"))
+    keras = load_predictor(file.parent / "model.onnx")
+    for stack in (images, images[:1, :100, :70], 1000.0 * images[1:4, ::2, ::3]):
+        expected = Predictor([model], calibration=keras.calibration).predict_patient(stack)
+        np.testing.assert_allclose(whole.predict_patient(stack), expected, atol=1e-5)
+    parity = json.loads((file.parent / "parity.json").read_text())
+    assert parity["difference"]["patient"]["max"] < 1e-5
+    assert parity["dice"]["patient"] == pytest.approx(parity["dice"]["keras"], abs=1e-4)
+
+
+def test_patient_file_names_where_the_network_begins(file, model, images):
+    """The page cuts the graph there: what goes through must be the network's own input."""
+    graph = onnx.load(file.with_name("patient.onnx"))
+    [prepared] = [one for one in graph.graph.value_info if one.name == "prepared"]
+    shape = [one.dim_value for one in prepared.type.tensor_type.shape.dim]
+    assert shape == [0, 3, 32, 32]
+    del graph.graph.output[:]
+    graph.graph.output.append(prepared)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    (found,) = session.run(["prepared"], {"image": images.astype(np.float32)})
+    expected = prepare_patient(images, 32).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_a_run_folder_becomes_one_averaging_file(small_phantom, images, tmp_path):

@@ -162,7 +162,9 @@ def test_every_layout_gives_the_same_network_input_and_split(kind, patients, tmp
         assert found.path(one).read_bytes() == expected.path(other).read_bytes()
         mask, truth = found.read_mask(one.case), expected.read_mask(other.case)
         np.testing.assert_array_equal(mask, truth)
-    order = {one.patient: two.patient for one, two in zip(found.slices, expected.slices, strict=True)}
+    order = {
+        one.patient: two.patient for one, two in zip(found.slices, expected.slices, strict=True)
+    }
     splits = [make_folds(c.slices, c.areas, 2, portions=4) for c in (found, expected)]
     for one, other in zip(*splits, strict=True):
         assert [order[patient] for patient in one.test] == list(other.test)

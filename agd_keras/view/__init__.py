@@ -1,0 +1,1 @@
+"""The page over what is on disk: scans, predictions, runs."""
