@@ -2,13 +2,14 @@
 
 Cosmic Ray changes a copy of the tree, in build/mutation: operators, comparisons, numbers, booleans,
 `break`, `not`, decorators. Each fault is a run of the module's own tests, which stops at the first
-that fails. What was done stays: a second call goes on, `rm -r build/mutation` starts anew.
+that fails. What was done stays: a second call goes on, if neither module nor tests have changed.
 
     make mutation MODULES="evaluation/scores.py data/folds.py"
 
 Without MODULES all of training/, data/ and evaluation/: a night, if not two.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -43,19 +44,28 @@ def own_tests(module: str) -> str:
 
 
 def make_copy() -> None:
-    """Copies what git tracks, as it is now, unless there is a copy of the same already."""
+    """Copies what git tracks, as it is now, over what an interrupted call left."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     for name in listed.stdout.splitlines():
         source, copy = ROOT / name, COPY / name
-        if source.is_file() and not copy.is_file():
+        if source.is_file():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
 
 
+def session_of(module: str) -> Path:
+    """Where what was tried is kept: of this state of the module and its tests alone."""
+    state = hashlib.sha256()
+    for path in map(ROOT.joinpath, own_tests(module).split()):
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            state.update(file.read_bytes())
+    return COPY / f"{module.replace('/', '-')}-{state.hexdigest()[:12]}.sqlite"
+
+
 def run(module: str) -> list[tuple[dict, dict | None]]:
     """Tries the faults in a module that are left to try; returns all, each with its result."""
-    stem = COPY / module.replace("/", "-")
-    config, session = stem.with_suffix(".toml"), stem.with_suffix(".sqlite")
+    session = session_of(module)
+    config = session.with_suffix(".toml")
     python = f"{sys.executable} -m pytest -x -q -p no:cacheprovider"
     config.write_text(f"""[cosmic-ray]
 module-path = "agd_keras/{module}"
@@ -66,7 +76,10 @@ name = "local"
 [cosmic-ray.filters.operators-filter]
 exclude-operators = {json.dumps(LEFT_OUT)}
 """)
-    environment = os.environ | {"PYTHONPATH": str(COPY), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        **{"PYTHONPATH": str(COPY), "PYTHONDONTWRITEBYTECODE": "1"},
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # most take longer to load than the tests to run
+    }
 
     def call(program: str, *arguments: object) -> str:
         command = [str(Path(sys.executable).with_name(program)), *map(str, arguments)]

@@ -32,6 +32,10 @@ def test_counts_do_not_overflow():
     assert (many + many).tp == 2**63
 
 
+def test_counts_of_two_stacks_add_up():
+    assert Counts(1, 20, 300, 4000) + Counts(5, 60, 700, 8000) == Counts(6, 80, 1000, 12000)
+
+
 OVERLAPS = (scores.dice, scores.iou, scores.precision, scores.recall)
 
 
@@ -121,3 +125,18 @@ def test_interval_of_equal_and_of_too_few_values():
     assert scores.bootstrap_ci(np.full(5, 0.25)) == (0.25, 0.25)
     assert scores.bootstrap_ci(np.array([0.7])) is None
     assert scores.bootstrap_ci(np.array([])) is None
+
+
+@pytest.mark.parametrize("size", [2, 1000, 3_000_000])
+def test_resampling_is_bounded_in_memory(size, monkeypatch):
+    """A draw holds its whole sample: two million numbers at a time, or one draw."""
+    batches = []
+
+    def bootstrap(data, statistic, batch, **options):
+        batches.append(batch)
+        raise StopIteration
+
+    monkeypatch.setattr(scores.stats, "bootstrap", bootstrap)
+    with pytest.raises(StopIteration):
+        scores.bootstrap_ci(np.zeros(size))
+    assert batches == [max(1, 2_000_000 // size)]
