@@ -34,7 +34,7 @@ def replacements(module: ModuleType) -> list[list[str]]:
 
 def words() -> dict[str, Any]:
     """Everything that the page needs to read names as the package does."""
-    from agd_keras.io import contrasts
+    from agd_keras.io import contrasts, label_names
 
     def taken(module: ModuleType, names: dict[str, str]) -> dict[str, Any]:
         found = {key: getattr(module, name) for key, name in names.items()}
