@@ -11,6 +11,7 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
+    PositiveInt,
     Tag,
     ValidationError,
     model_validator,
@@ -45,7 +46,10 @@ class DataConfig(_Section):
     )
     portions: int = Field(10, ge=3, description="equal portions that the folds are made of")
     validation_portions: int = Field(1, ge=1, description="portions for validation in a fold")
-    augment: Literal["none", "paper", "strong", "heavy"] = Field(
+    normalization: Literal["tissue", "brain"] = Field(
+        "tissue", description="what the grey levels of a patient are measured by"
+    )
+    augment: Literal["none", "paper", "strong", "heavy", "scanners"] = Field(
         "strong", description="recipe of changes"
     )
     tumor_sampling: float = Field(
@@ -115,6 +119,9 @@ class TrainingConfig(_Section):
 
     epochs: int = Field(60, ge=1, description="passes over as many slices as the training set has")
     batch_size: int = Field(16, ge=1, description="slices in a batch")
+    sizes: tuple[PositiveInt, ...] = Field(
+        (), description="sides of the input in stages of equal length ahead of a last one in full"
+    )
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
     schedule: Literal["constant", "cosine", "plateau"] = Field(
@@ -173,10 +180,28 @@ class RunConfig(_Section):
         if not isinstance(self.model, ModelConfig):
             return self
         multiple = self.model.stem_stride * 2 ** len(self.model.filters)
-        if self.data.image_size % multiple:
+        sides = {"data.image_size": (self.data.image_size,), "training.sizes": self.training.sizes}
+        for option, side in ((name, one) for name, own in sides.items() for one in own):
+            if side % multiple or side > self.data.image_size:
+                raise ValueError(
+                    f"{option} {side}: expected a multiple of {multiple}, "
+                    f"for {len(self.model.filters)} levels and a stem of {self.model.stem_stride}"
+                    f", up to data.image_size"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _stages_end(self):
+        adapts = self.training.patience or self.training.schedule == "plateau"
+        if self.training.sizes and adapts:
             raise ValueError(
-                f"data.image_size {self.data.image_size}: expected a multiple of {multiple}, "
-                f"for {len(self.model.filters)} levels and a stem of {self.model.stem_stride}"
+                f"training.sizes {list(self.training.sizes)}: expected without patience and "
+                "plateau, as only the last stage is validated"
+            )
+        if len(self.training.sizes) >= self.training.epochs:
+            raise ValueError(
+                f"training.sizes {list(self.training.sizes)}: expected fewer stages than "
+                f"training.epochs, {self.training.epochs}"
             )
         return self
 

@@ -60,7 +60,8 @@ def make_artefacts(model: str, data: str | None, folder: Path) -> dict[str, floa
     source.model.save(folder / "model.keras")
     source.model.predict_on_batch(np.zeros((1, *source.model.input_shape[1:]), np.float32))
     source.model.export(folder / "model.onnx", format="onnx", verbose=False)
-    reading = (source.calibration.threshold, source.calibration.temperature)
+    own = source.calibration
+    reading = (own.threshold, own.temperature, own.normalization)
     signatures = make_signatures(source.model, *reading)
     write_saved_model(folder / "saved_model", signatures)
     for quantize in ("float32", "float16", "int8"):

@@ -17,6 +17,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder for the results")
     options.add_uncertainty_option(parser, "measure how well the model knows where it fails")
+    parser.add_argument(
+        "--second-reader",
+        metavar="DIR",
+        help="masks of a second reader, by case: compare the model with both, on the patients "
+        "that have them",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results there")
     return common.run(_evaluate, parser.parse_args(argv))
 
@@ -24,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> None:
     load_keras()
     options.import_model_fn(arguments)
+    from agd_keras.evaluation.compare import to_rich
+    from agd_keras.evaluation.readers import readers_table
     from agd_keras.runs.evaluate_model import evaluate_model
     from agd_keras.runs.report import summary_table
 
@@ -34,8 +42,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.overwrite,
         common.progress_bar("scoring"),
         arguments.uncertainty,
+        arguments.second_reader,
     )
     common.print_table(summary_table(metrics))
+    if study := metrics.get("readers"):
+        common.print_table(to_rich(readers_table(study)))
     print(common.effort())
     print(f"report: {arguments.out}/report.html")
 

@@ -11,7 +11,12 @@ from agd_keras.io.image_files import FLAIR
 
 
 def augment(
-    images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, recipe: Recipe
+    images: tf.Tensor,
+    masks: tf.Tensor,
+    seed: tf.Tensor,
+    recipe: Recipe,
+    brains: tf.Tensor | None = None,
+    size: int | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Moves images and masks together and changes the intensity of the images.
 
@@ -24,9 +29,11 @@ def augment(
         masks: Tensor of shape `(batch, height, width, 1)`, values 0 or 1, uint8 or float32.
         seed: Integer tensor of shape `(2,)`: the same seed gives the same draws.
         recipe: What to draw from.
+        brains: Where the brain is, of the shape and type of `masks`. Default: everywhere.
+        size: Side of the results in pixels. Default: that of the images.
 
     Returns:
-        Images and masks of the same shapes, types and ranges.
+        Images and masks of the same types and ranges, and the same shapes but for `size`.
 
     Example:
 
@@ -36,40 +43,71 @@ def augment(
     >>> bool(tf.reduce_all(moved == images))
     True
     """
-    if recipe == Recipe():
+    height, width = images.shape[1:3]
+    size = size or height
+    if recipe == Recipe() and size == height:
         return images, masks
     seeds = tf.random.split(tf.cast(seed, tf.int64), 3)
-    batch, shape = tf.shape(images)[0], images.shape[1:3]
+    batch = tf.shape(images)[0]
     background = _over_pixels(tf.reduce_min, images)
-    matrices = random_affine((batch,), shape, seeds[0], recipe)
-    images = warp(images - _along_rows(background, shape), matrices, "BILINEAR")
+    images -= _along_rows(background, (height, width))
+    if brains is not None and recipe.stripped:
+        images *= _strip(tf.cast(brains, images.dtype), seeds[0], recipe.stripped)
+    matrices = random_affine((batch,), (height, width), seeds[0], recipe)
+    shape = (size, size * width // height)
+    images = warp(images, matrices, "BILINEAR", shape)
     if recipe.changes_intensity:
         images = random_intensity(images, background, seeds[1:], recipe)
     else:
         images += _along_rows(background, shape)
-    return images, warp(masks, matrices, "NEAREST")
+    return images, warp(masks, matrices, "NEAREST", shape)
 
 
-def warp(images: tf.Tensor, matrices: tf.Tensor, interpolation: str) -> tf.Tensor:
+def _strip(brains: tf.Tensor, seed: tf.Tensor, chance: float) -> tf.Tensor:
+    """The brain in some slices and all that there is in the others, `(batch, h, w, 1)`."""
+    drawn = tf.random.stateless_uniform((tf.shape(brains)[0], 1, 1, 1), seed + 1)
+    return tf.where(drawn < chance, brains, 1.0)
+
+
+def warp(
+    images: tf.Tensor,
+    matrices: tf.Tensor,
+    interpolation: str,
+    shape: tuple[int, int] | None = None,
+) -> tf.Tensor:
     """Moves each image by its matrix; zeros come in from outside.
 
     Args:
         images: Tensor of shape `(batch, height, width, channels)`.
         matrices: Float32 tensor of shape `(batch, 8)` as `random_affine` returns it.
         interpolation: `"BILINEAR"` or `"NEAREST"`.
+        shape: Height and width of the result, to which the moved image is scaled. Default: those
+            of the images.
 
     Returns:
-        Tensor of the shape of `images`.
+        Tensor of shape `(batch, *shape, channels)`.
     """
+    source = images.shape[1:3]
+    shape = shape or tuple(source)
+    if shape != tuple(source):
+        matrices = _coarser(matrices, source[1] / shape[1], source[0] / shape[0])
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=matrices,
-        output_shape=tf.shape(images)[1:3],
+        output_shape=shape,
         fill_value=0.0,
         interpolation=interpolation,
         fill_mode="CONSTANT",
     )
-    return tf.ensure_shape(moved, images.shape)
+    return tf.ensure_shape(moved, (images.shape[0], *shape, images.shape[3]))
+
+
+def _coarser(matrices: tf.Tensor, right: float, down: float) -> tf.Tensor:
+    """Matrices for results whose pixels are `right` times as wide and `down` times as high."""
+    a, b, c, d, e, f, *rest = tf.unstack(matrices, axis=1)
+    x, y = (right - 1) / 2, (down - 1) / 2  # where the centre of the first pixel lies
+    c, f = c + a * x + b * y, f + d * x + e * y
+    return tf.stack([a * right, b * down, c, d * right, e * down, f, *rest], axis=1)
 
 
 def random_affine(
@@ -130,13 +168,21 @@ def random_intensity(
         Tensor of the shape of `images`, values -5 to 5.
     """
     batch, shape = tf.shape(images)[0], images.shape[1:3]
-    draw, happens = _draws((batch, 1, 1, 3), 8, seeds[0])
+    draw, happens = _draws((batch, 1, 1, 3), 16, seeds[0])
     change = happens(recipe.probability)
     gain = 1 + change * draw() * recipe.gain
     offset = background + change * draw() * recipe.offset
     bend = happens(recipe.probability) * draw() * recipe.contrast
     deviation = happens(recipe.probability) * (draw() + 1) / 2 * recipe.noise
     replaced = happens(recipe.replacement) * tf.constant([1.0, 0.0, 1.0])
+
+    if recipe.sharpness:
+        amount = happens(recipe.probability) * draw() * recipe.sharpness
+        blurred = tf.nn.avg_pool2d(images, 3, 1, "SAME")
+        images += _along_rows(amount, shape) * tf.where(amount > 0, 1.0, 0.5) * (blurred - images)
+    if recipe.field:
+        tilts = [happens(recipe.probability) * draw() * recipe.field for _ in range(3)]
+        images *= _field(tilts, shape)
 
     # The grey scale is bent to gain * (x + bend * x * (1 - x / peak)).
     peak = _over_pixels(tf.reduce_max, images)
@@ -151,6 +197,14 @@ def random_intensity(
     source = tf.eye(3) * (1 - replaced) + tf.one_hot([FLAIR], 3, axis=0) * replaced
     pixels = tf.reshape(images, (batch, -1, 3))
     return tf.reshape(tf.matmul(pixels, source[:, 0]), tf.shape(images))
+
+
+def _field(tilts: list[tf.Tensor], shape: tuple[int, int]) -> tf.Tensor:
+    """A gain around 1 that changes along rows, along columns and from the centre outwards."""
+    y, x = (tf.linspace(-1.0, 1.0, side) for side in shape)
+    y, x = y[None, :, None, None], x[None, None, :, None]
+    across, along, outwards = tilts
+    return (1 + across * x + along * y) * (1 + outwards * (x * x + y * y - 2 / 3) / 2)
 
 
 def _over_pixels(reduce: Callable[..., tf.Tensor], images: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from agd_keras.data.brain import brain_mask
 from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
 from agd_keras.data.root import cache_root
 from agd_keras.errors import InputError
@@ -29,6 +30,7 @@ from agd_keras.io.slices import Slice
 
 CACHE_VERSION = 2
 CHANNELS = 3
+TUMOR, BRAIN = 1, 2  # bits of the mask
 Progress = Callable[[int, int], object]
 
 
@@ -36,10 +38,11 @@ Progress = Callable[[int, int], object]
 class Cache:
     """A folder with one raw file a slice, ready for the network, and an index of them.
 
-    A file holds the image as float16, shape `(image_size, image_size, 3)`, then the mask as uint8
-    0 or 1, shape `(image_size, image_size)`, both in C order: TensorFlow reads and decodes it
-    without Python. Float16 keeps 3 decimals of the normalised values, a tenth of a grey level.
-    Beside them lies each case's mask at its original size, a bit a pixel.
+    A file holds the image as float16, shape `(image_size, image_size, 3)`, then the mask as uint8,
+    shape `(image_size, image_size)`, both in C order: TensorFlow reads and decodes it without
+    Python. The first bit of the mask is the tumour, the second the brain, tumour included. Float16
+    keeps 3 decimals of the normalised values, a tenth of a grey level. Beside them lies each case's
+    mask at its original size, a bit a pixel.
 
     Args:
         folder: Where the files lie.
@@ -88,7 +91,7 @@ class Cache:
         side = self.image_size
         image = np.frombuffer(raw[: self.image_bytes], "<f2").reshape(side, side, CHANNELS)
         mask = np.frombuffer(raw[self.image_bytes :], np.uint8).reshape(side, side)
-        return image.astype(np.float32), mask.astype(bool)
+        return image.astype(np.float32), (mask & TUMOR).astype(bool)
 
     def read_mask(self, case: str) -> np.ndarray:
         """Reads a case's mask at its original size: boolean, `(slices, height, width)`."""
@@ -103,6 +106,7 @@ def build_cache(
     image_size: int,
     root: str | Path | None = None,
     progress: Progress | None = None,
+    normalization: str = "tissue",
 ) -> Cache:
     """Prepares all slices on disk, or finds them prepared.
 
@@ -117,6 +121,7 @@ def build_cache(
         image_size: Side of the network's square input in pixels.
         root: Folder for caches. Default: `$AGD_KERAS_CACHE`, or `~/.cache/agd_keras`.
         progress: Called as `progress(done, total)`, in cases, while building.
+        normalization: See `normalize_patient`.
 
     Returns:
         The `Cache`.
@@ -149,10 +154,10 @@ def build_cache(
         _check(cases)
         raise
     data_fingerprint = fingerprint_of(digests)
-    settings = f"{CACHE_VERSION} {PREPROCESS_VERSION} {image_size} {data_fingerprint}"
+    versions = f"{CACHE_VERSION} {PREPROCESS_VERSION} {image_size} {normalization}"
     # The same files could be other cases of other persons.
     who = [(case.patient_id, case.case_id, case.contrasts, case.values) for case in cases]
-    fingerprint = hashlib.sha256(f"{settings} {who}".encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256(f"{versions} {data_fingerprint} {who}".encode()).hexdigest()[:16]
     folder = root / fingerprint
     if (cache := _load(folder)) is not None:
         return replace(cache, digests=digests)
@@ -165,7 +170,7 @@ def build_cache(
         work.mkdir()
         try:
             cache = Cache(work, image_size, fingerprint, {}, data_fingerprint, digests)
-            _fill(cache, cases, progress)
+            _fill(cache, cases, progress, normalization)
             if digest_cases(cases) != digests:
                 raise InputError("the data changed while it was prepared; start again")
             _publish(work, folder)
@@ -198,7 +203,9 @@ def _load(folder: Path) -> Cache | None:
     return cache if whole and all(sizes.get(name) == size for name in names) else None
 
 
-def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> None:
+def _fill(
+    cache: Cache, cases: Sequence[CaseRef], progress: Progress | None, normalization: str
+) -> None:
     def prepare(ref: CaseRef) -> None:
         case, label = read_labelled(ref)
         view, where = square_view(case.images, case.spacing)
@@ -215,10 +222,13 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
             "corner": corner,
         }
         np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
-        images = prepare_patient(view, cache.image_size)
+        images = prepare_patient(view, cache.image_size, normalization)
+        brain = brain_mask(view) | mask
         for place, (number, image) in enumerate(zip(numbers, images, strict=True)):
             small = resize_mask(mask[place], cache.image_size)
-            raw = image.astype("<f2").tobytes() + small.astype(np.uint8).tobytes()
+            inside = resize_mask(brain[place], cache.image_size)
+            bits = small * np.uint8(TUMOR) | inside * np.uint8(BRAIN)
+            raw = image.astype("<f2").tobytes() + bits.tobytes()
             name = Slice(ref.patient_id, ref.case_id, number, place)
             cache.path(name).write_bytes(raw)
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from agd_keras.data.augment import augment as augment_batch
-from agd_keras.data.cache import CHANNELS, Cache
+from agd_keras.data.cache import BRAIN, CHANNELS, TUMOR, Cache
 from agd_keras.data.recipes import get_recipe
 from agd_keras.errors import InputError
 from agd_keras.io.slices import Slice
@@ -34,6 +34,7 @@ def make_dataset(
     training: bool = False,
     tumor_sampling: float = 0.0,
     start: int = 0,
+    size: int | None = None,
 ) -> tf.data.Dataset:
     """Makes batches of images and targets.
 
@@ -45,7 +46,7 @@ def make_dataset(
         cache: What `build_cache` returned.
         slices: Slices of the cache to draw from.
         batch_size: Slices in a batch.
-        augment: Name of the recipe: `"none"`, `"paper"`, `"strong"` or `"heavy"`.
+        augment: Name of the recipe: `"none"`, `"paper"`, `"strong"`, `"heavy"` or `"scanners"`.
         seed: Seed of the order and of the augmentation.
         training: Endless shuffled stream of full batches. Otherwise all slices once, in the order
             given, the last batch as small as it comes.
@@ -53,6 +54,7 @@ def make_dataset(
             the others are drawn evenly, all of them with replacement. With 0, the default, each
             epoch has every slice exactly once.
         start: Number of batches to skip.
+        size: Side of the images in pixels, at most that of the cache. Default: that of the cache.
 
     Returns:
         A dataset of `(image, {"mask": mask, "edge": mask})`: image of shape
@@ -101,8 +103,10 @@ def make_dataset(
         return read_slice(tf.gather(paths, choose(position)), cache.image_size)
 
     def change(batch: tf.Tensor, slices: tuple[tf.Tensor, tf.Tensor]) -> tuple[dict, dict]:
-        image, mask = tf.cast(slices[0], tf.float32), slices[1]
-        image, mask = augment_batch(image, mask, tf.stack([seed + CHANGES, batch]), recipe)
+        image, mask = tf.cast(slices[0], tf.float32), slices[1] & TUMOR
+        brain = (slices[1] & BRAIN) // BRAIN
+        draws = tf.stack([seed + CHANGES, batch])
+        image, mask = augment_batch(image, mask, draws, recipe, brain, size)
         mask = tf.cast(mask, tf.float32)
         return image, {"mask": mask, "edge": mask}
 
@@ -152,7 +156,7 @@ def read_slice(path: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
 
     Returns:
         Image, float16 of shape `(image_size, image_size, 3)`, and mask, uint8 of shape
-        `(image_size, image_size, 1)`.
+        `(image_size, image_size, 1)`, whose bits are those of `Cache`.
     """
     raw = tf.io.read_file(path)
     split = 2 * CHANNELS * image_size**2

@@ -1,38 +1,46 @@
 """From the pixels in the files to what the network sees, and back: the same code everywhere."""
 
-from collections.abc import Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
 
+from agd_keras.data.brain import brain_levels
+from agd_keras.data.resize import resample
 from agd_keras.io.background import settle_background
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
 # Counts up whenever the numbers below change, so that cached data sets are made anew.
-PREPROCESS_VERSION = 2
+PREPROCESS_VERSION = 3
 CLIP = 5.0
+# Air lies so far below brain. Tissue spreads about as far as with `tissue`, whose unit is its
+# deviation.
+BRAIN_SCALE = 2.5
+NORMALIZATIONS = ("tissue", "brain")
 
 
-def normalize_patient(images: np.ndarray) -> np.ndarray:
-    """Scales each channel of a patient's stack to zero mean and unit deviation of the tissue.
+def normalize_patient(images: np.ndarray, normalization: str = "tissue") -> np.ndarray:
+    """Scales each channel of a patient's stack by its tissue, or by air and brain.
 
-    Scanner intensities have no unit, so each patient is measured against itself. Tissue is what is
-    brighter than the mean of the channel: air makes up more than half of every stack, which puts
-    that mean between the two. The rule has no parameter and gives the same result for an image
-    multiplied by any positive number. What is not finite, and a constant background among the
-    values of the tissue, is air too, see `settle_background`.
+    Scanner intensities have no unit, so each patient is measured against itself. What is not
+    finite, and a constant background among the values of the tissue, is air, see
+    `settle_background`.
+
+    `"tissue"`: to zero mean and unit deviation of the tissue, which is what is brighter than the
+    mean of the channel: air makes up more than half of every stack, which puts that mean between
+    the two. The rule has no parameter and gives the same result for an image multiplied by any
+    positive number.
+
+    `"brain"`: normal brain lies at 0 and air at -2.5, as `brain_levels` finds them. A head has the
+    same numbers in its brain with its skull and without.
 
     Args:
         images: Array of shape `(slices, height, width, channels)`, any real type: all slices of
             one patient.
+        normalization: `"tissue"` or `"brain"`.
 
     Returns:
         Float32 array of the same shape, clipped to -5 to 5 (in standard deviations of the tissue).
-        A channel that is constant has no tissue and comes back as -5, as air does.
+        A channel that is constant has no tissue and comes back as air does, -5 or -2.5.
 
     Example:
 
@@ -42,10 +50,28 @@ def normalize_patient(images: np.ndarray) -> np.ndarray:
     """
     images = np.asarray(images)
     normalized = np.empty(images.shape, np.float32)
-    for channel in range(images.shape[-1]):
-        values = _channel(images, channel)
-        normalized[..., channel] = _scale_of(values)(values)
+    for channel, scale in enumerate(_scales_of(images, normalization)):
+        normalized[..., channel] = scale(_channel(images, channel))
     return normalized
+
+
+def _scales_of(
+    images: np.ndarray, normalization: str
+) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """Measures a patient; a function for each channel that normalises any part of it."""
+    if normalization == "tissue":
+        for channel in range(images.shape[-1]):
+            yield _scale_of(_channel(images, channel))
+        return
+    if images.dtype != np.uint8:
+        images = np.stack([_channel(images, c) for c in range(images.shape[-1])], axis=-1)
+    for air, brain in zip(*brain_levels(images), strict=True):
+        gain = BRAIN_SCALE / (brain - air) if brain > air else 0.0
+
+        def scale(part: np.ndarray, air: float = air, gain: float = gain) -> np.ndarray:
+            return np.clip((part - air) * gain - BRAIN_SCALE, -CLIP, CLIP).astype(np.float32)
+
+        yield scale(np.arange(256)).take if images.dtype == np.uint8 else scale
 
 
 def _channel(images: np.ndarray, channel: int) -> np.ndarray:
@@ -88,29 +114,6 @@ def _measure_tissue(values: np.ndarray) -> tuple[float, float, float]:
     return average, tissue.mean(dtype=np.float64), tissue.std(dtype=np.float64)
 
 
-@lru_cache(maxsize=32)
-def _triangles(source: int, target: int) -> "csr_array":
-    """Weights `(target, source)`: how much of each pixel of a row goes into each new one.
-
-    A triangle as wide as the step between the pixels of the coarser of the two rows, as in Pillow's
-    `BILINEAR`, several times faster: nearly all of them are zero.
-    """
-    from scipy.sparse import csr_array
-
-    step = source / target
-    centres = (np.arange(target) + 0.5) * step
-    distance = np.abs(np.arange(source) + 0.5 - centres[:, None]) / max(step, 1)
-    weights = np.clip(1 - distance, 0, None)
-    return csr_array((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
-
-
-def _resize(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    if plane.shape == (height, width):
-        return plane
-    rows = _triangles(plane.shape[0], height) @ plane
-    return (_triangles(plane.shape[1], width) @ rows.T).T
-
-
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """Resizes an image to a square, bilinear, averaging where it shrinks.
 
@@ -126,7 +129,7 @@ def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     >>> resize_image(np.ones((4, 6, 3), "float32"), 2).shape
     (2, 2, 3)
     """
-    channels = [_resize(image[..., c], size, size) for c in range(image.shape[-1])]
+    channels = [resample(image[..., c], size, size) for c in range(image.shape[-1])]
     return np.stack(channels, axis=-1)
 
 
@@ -165,15 +168,18 @@ def resize_probability(probability: np.ndarray, shape: tuple[int, int]) -> np.nd
     (3, 5)
     """
     # Weights that are rounded may add up to a little more than 1.
-    return np.minimum(_resize(np.asarray(probability, np.float32), *shape), np.float32(1))
+    return np.minimum(resample(np.asarray(probability, np.float32), *shape), np.float32(1))
 
 
-def prepare_patient(images: np.ndarray, image_size: int) -> np.ndarray:
+def prepare_patient(
+    images: np.ndarray, image_size: int, normalization: str = "tissue"
+) -> np.ndarray:
     """Makes network input of one patient's slices: per-patient normalisation, then resizing.
 
     Args:
         images: Array of shape `(slices, height, width, channels)`: all slices of one patient.
         image_size: Side of the network's square input in pixels.
+        normalization: See `normalize_patient`.
 
     Returns:
         Float32 array of shape `(slices, image_size, image_size, channels)`.
@@ -186,9 +192,8 @@ def prepare_patient(images: np.ndarray, image_size: int) -> np.ndarray:
     images = np.asarray(images)
     channels = images.shape[-1]
     prepared = np.empty((len(images), image_size, image_size, channels), np.float32)
-    for channel in range(channels):
+    for channel, scale in enumerate(_scales_of(images, normalization)):
         values = _channel(images, channel)
-        scale = _scale_of(values)
         for place, plane in enumerate(values):  # one at a time stays in the processor's cache
-            prepared[place, ..., channel] = _resize(scale(plane), image_size, image_size)
+            prepared[place, ..., channel] = resample(scale(plane), image_size, image_size)
     return prepared

@@ -27,6 +27,9 @@ class Recipe:
         contrast: Largest relative change of a channel's darkest greys against its brightest one,
             which stays: a bend of the grey scale like that of gamma, either way.
         noise: Largest standard deviation of the noise, in standard deviations of the tissue.
+        sharpness: Largest share of the difference to a blurred image that is taken away or added.
+        field: Largest relative change of gain from the centre to a side, as coils make it.
+        stripped: Probability that all but the brain is taken away, as many data sets have it.
         replacement: Probability that FLAIR stands in for the pre-contrast channel, and the same
             for the post-contrast one, as it does in patients who lack that sequence.
     """
@@ -44,12 +47,16 @@ class Recipe:
     offset: float = 0.0
     contrast: float = 0.0
     noise: float = 0.0
+    sharpness: float = 0.0
+    field: float = 0.0
+    stripped: float = 0.0
     replacement: float = 0.0
 
     @property
     def changes_intensity(self) -> bool:
         """Whether anything but the place of a pixel can change."""
-        return any((self.gain, self.offset, self.contrast, self.noise, self.replacement))
+        changes = (self.gain, self.offset, self.contrast, self.noise, self.sharpness, self.field)
+        return any((*changes, self.replacement))
 
 
 _STRONG = Recipe(
@@ -79,11 +86,15 @@ RECIPES = {
     "heavy": replace(
         _STRONG, rotation=45, turn_over=0.5, gain=0.35, offset=0.5, contrast=0.5, noise=0.2
     ),
+    # Other scanners, other sequences, heads without skull.
+    "scanners": replace(
+        _STRONG, gain=0.3, contrast=0.4, sharpness=1.0, field=0.2, stripped=0.4, replacement=0.15
+    ),
 }
 
 
 def get_recipe(name: str) -> Recipe:
-    """Returns the recipe of a name: `none`, `paper`, `strong` or `heavy`.
+    """Returns the recipe of a name: `none`, `paper`, `strong`, `heavy` or `scanners`.
 
     Raises:
         InputError: The name is not known.

@@ -103,9 +103,9 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
     dices, counts = _dices(metrics), _counts(metrics)
     pooled = metrics.get("folds", {}).get("pooled", {})
     return {
-        **{name: _with_interval(counts, statistic) for name, statistic in POOLED.items()},
-        "mean_dice": _with_interval([dices], np.mean),
-        "median_dice": _with_interval([dices], np.median),
+        **{name: with_interval(counts, statistic) for name, statistic in POOLED.items()},
+        "mean_dice": with_interval([dices], np.mean),
+        "median_dice": with_interval([dices], np.median),
         "folds": {name: pooled[name] for name in POOLED if name in pooled},
     }
 
@@ -119,7 +119,7 @@ def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str,
             "value": float(differences.mean()),
             "ci95": list(bootstrap_ci(differences, RESAMPLES, SEED) or (None, None)),
         },
-        **{name: _with_interval(columns, _minus(statistic)) for name, statistic in POOLED.items()},
+        **{name: with_interval(columns, _minus(statistic)) for name, statistic in POOLED.items()},
         "better": int((differences > 0).sum()),
         "worse": int((differences < 0).sum()),
         "p": _signed_rank(differences),
@@ -162,7 +162,7 @@ def _minus(statistic: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def _with_interval(columns: list[np.ndarray], statistic: Callable[..., Any]) -> dict[str, Any]:
+def with_interval(columns: list[np.ndarray], statistic: Callable[..., Any]) -> dict[str, Any]:
     """Value of a statistic, and its interval by drawing patients: all columns of one together."""
     patients = columns[0].size
     value = float(statistic(*columns, axis=-1))

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from agd_keras.data.preprocess import CLIP
+from agd_keras.data.brain import FLAIR, GRID, LIKE_SHARE, LIKE_WIDTH, NARROW, REACH, WIDTHS
+from agd_keras.data.preprocess import BRAIN_SCALE, CLIP
 from agd_keras.evaluation.reliability import SURE
 from agd_keras.export.background import settle_background
 from agd_keras.export.network import Network
@@ -78,6 +79,80 @@ def normalize(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> tf.Tensor:
     return tf.clip_by_value(scaled, -CLIP, CLIP)
 
 
+def normalize_by_brain(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> tf.Tensor:
+    """Puts air at -2.5 and normal brain at 0 in each channel.
+
+    The rule of `data.brain.brain_levels`, over voxels and not over their histogram.
+
+    Args:
+        planes: As for `normalize`; FLAIR is the second channel.
+        axes: As for `normalize`.
+
+    Returns:
+        Float32 tensor of the same shape, values -5 to 5.
+
+    Example:
+
+    >>> stack = tf.constant([0.0] * 5 + [9.0, 10.0, 11.0] + [30.0])
+    >>> normalize_by_brain(tf.reshape(stack, (1, 1, 1, 9))).numpy().ravel()[[0, 6]].round(2)
+    array([-2.5,  0. ], dtype=float32)
+    """
+
+    def total(values: tf.Tensor) -> tf.Tensor:
+        for axis in axes:
+            values = tf.reduce_sum(values, axis, keepdims=True)
+        return values
+
+    def ratio(part: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
+        return part / tf.where(whole > 0, whole, 1.0)
+
+    def peak(
+        values: tf.Tensor,
+        weights: tf.Tensor | float = 1.0,
+        widths: Sequence[float] = WIDTHS,
+        start: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        mean = values
+        for axis in axes:
+            mean = tf.reduce_mean(mean, axis, keepdims=True)
+        tissue = tf.cast(values > mean, tf.float32)
+        mean = ratio(total(values * tissue), total(tissue))
+        level = mean if start is None else start
+        weights *= tf.cast(values < REACH * mean, tf.float32)
+        for width in widths:
+            seen = weights * window(ratio(values, level) - 1.0, width)
+            found = total(seen)
+            level = tf.where(found > 0, ratio(total(seen * values), found), level)
+        return level
+
+    def window(distance: tf.Tensor, width: float) -> tf.Tensor:
+        return tf.square(tf.nn.relu(1.0 - tf.square(distance / width)))
+
+    planes = settle_background(planes, axes)
+    air = planes
+    for axis in axes:
+        air = tf.reduce_min(air, axis, keepdims=True)
+    planes -= air
+    channels = tf.split(planes, planes.shape[-3], axis=-3)
+    flair = channels[min(FLAIR, len(channels) - 1)]
+    level = peak(flair)
+    likeness = window(ratio(flair, level) - 1.0, LIKE_WIDTH)
+    shape = tf.shape(flair)
+    # Of three dimensions: a product over single channels, (12, 1, 96, 96), crashes TensorFlow 2.21.
+    squares = resize(tf.reshape(likeness, (-1, shape[-2], shape[-1])), GRID, GRID)
+    around = tf.reshape(resize(squares, shape[-2], shape[-1]), shape)
+    likeness = tf.where(level > 0, likeness * tf.nn.relu(around - LIKE_SHARE), 1.0)
+    levels = [
+        peak(one, likeness, NARROW, level) if one is flair else peak(one, likeness)
+        for one in channels
+    ]
+    scaled = ratio(planes, tf.concat(levels, axis=-3)) - 1.0
+    return tf.clip_by_value(BRAIN_SCALE * scaled, -CLIP, CLIP)
+
+
+NORMALIZE = {"tissue": normalize, "brain": normalize_by_brain}
+
+
 def resize(planes: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """Resizes planes as Pillow's `BILINEAR` does: bilinear, averaging where it shrinks.
 
@@ -144,6 +219,7 @@ def segment(
     threshold: float = 0.5,
     axes: Sequence[int] = OVER_IMAGE,
     temperature: float = 1.0,
+    normalization: str = "tissue",
 ) -> dict[str, tf.Tensor]:
     """Takes images of any size through normalisation and network, and back to their size.
 
@@ -155,6 +231,7 @@ def segment(
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         axes: What each image is normalised over, see `normalize`.
         temperature: What the logits of the probability are scaled by, above 0.
+        normalization: What the images are normalised by, see `normalize_patient`.
 
     Returns:
         `probability`, float32, and `mask`, uint8 0 or 1, of the shape of `images` with 1 channel.
@@ -169,7 +246,8 @@ def segment(
     planes = to_planes(images)
     shape = tf.shape(images)
     height, width = shape[-3], shape[-2]
-    small = resize(normalize(planes, axes), image_size, image_size)
+    normalized = NORMALIZE[normalization](planes, axes)
+    small = resize(normalized, image_size, image_size)
     small = tf.reshape(small, (-1, 3, image_size, image_size))
     output = network(tf.transpose(small, (0, 2, 3, 1)))["mask"]
     probability = resize(output[..., 0], height, width)

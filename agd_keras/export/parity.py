@@ -46,6 +46,7 @@ def measure_parity(
     file: str | Path,
     threshold: float = 0.5,
     temperature: float = 1.0,
+    normalization: str = "tissue",
     served: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
 ) -> dict[str, Any]:
     """Compares an exported network with its original, slice by slice.
@@ -57,6 +58,7 @@ def measure_parity(
         file: File or folder whose bytes are counted.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         temperature: What the logits of the probability are scaled by, above 0.
+        normalization: What the images are normalised by, see `normalize_patient`.
         served: Further ways to the probabilities, by name: functions of a patient's uint8 images,
             `(slices, height, width, 3)`, that return `(slices, height, width)`.
 
@@ -77,6 +79,7 @@ def measure_parity(
     largest: dict[str, float] = {}
     total: dict[str, float] = {}
     slices = 0
+    size = model.input_shape[1]
     pixels: dict[str, int] = {}
 
     def compare(name: str, expected: np.ndarray, answer: np.ndarray) -> None:
@@ -86,7 +89,7 @@ def measure_parity(
         total[name] = total.get(name, 0.0) + float(difference.sum(dtype=np.float64))
         pixels[name] = pixels.get(name, 0) + difference.size
 
-    for images, prepared, truth in read_prepared(samples.scored, model.input_shape[1]):
+    for images, prepared, truth in read_prepared(samples.scored, size, normalization):
         one = prepared[:1]
         outputs = {
             name: _predict(network, prepared, NAMES[name]) for name, network in candidates.items()

@@ -95,12 +95,15 @@ def _spread(cases: list[CaseRef], count: int) -> list[CaseRef]:
     return [cases[place] for place in places]
 
 
-def read_prepared(cases: list[CaseRef], image_size: int) -> Iterator[tuple[np.ndarray, ...]]:
+def read_prepared(
+    cases: list[CaseRef], image_size: int, normalization: str = "tissue"
+) -> Iterator[tuple[np.ndarray, ...]]:
     """Reads cases one after the other, as the network wants them.
 
     Args:
         cases: Cases with labels. The slices of one are normalised together.
         image_size: Side of the network's square input in pixels.
+        normalization: See `normalize_patient`.
 
     Yields:
         Images in a square field of view, `(slices, height, width, 3)`; network input, float32,
@@ -114,4 +117,4 @@ def read_prepared(cases: list[CaseRef], image_size: int) -> Iterator[tuple[np.nd
         images, where = square_view(case.images, case.spacing)
         truth = np.zeros(images.shape[:3], bool)
         truth[where] = label
-        yield images, prepare_patient(images, image_size), truth
+        yield images, prepare_patient(images, image_size, normalization), truth

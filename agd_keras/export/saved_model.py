@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from agd_keras.data.preprocess import NORMALIZATIONS
 from agd_keras.export.bundle import (
     BATCHING,
     BATCHING_FILE,
@@ -20,7 +21,7 @@ from agd_keras.export.parity import measure_parity
 from agd_keras.export.release import check_out, describe, load_source, staging
 from agd_keras.files import without_patterns, write_text
 from agd_keras.inference.calibration import write_calibration
-from agd_keras.inference.exported import CALIBRATION, SIGNATURE, load_artefact
+from agd_keras.inference.exported import CALIBRATION, NORMALIZATION, SIGNATURE, load_artefact
 
 Function = Callable[..., dict[str, tf.Tensor]]
 USAGE = """
@@ -32,6 +33,7 @@ USAGE = """
 | `patient` | `image` float32 `(patients, slices, height, width, 3)` | the same, `(patients, slices, height, width, 1)` |
 | `model` | `image` float32 `(batch, {size}, {size}, 3)`, normalised | {outputs}: float32 `(batch, {size}, {size}, 1)` |
 | `calibration` | `x` float32 `(batch,)`, any values | `temperature` and `threshold`, float32 `(batch,)`: how the probability of `model` is to be read |
+| `normalization` | the same | `normalization`, float32 `(batch,)`: by what the input of `model` is normalised, 0 for tissue, 1 for air and brain |
 
 Images have any size and any positive scale: they are normalised, resized and brought back within
 the graph. **`patient` gives what the model was trained for**: intensities are normalised over all
@@ -41,7 +43,10 @@ which finds less of the tumour: see `patient` and `serving_default` in the table
 
 
 def make_signatures(
-    model: keras.Model, threshold: float = 0.5, temperature: float = 1.0
+    model: keras.Model,
+    threshold: float = 0.5,
+    temperature: float = 1.0,
+    normalization: str = "tissue",
 ) -> dict[str, Function]:
     """Makes the functions that a SavedModel answers with.
 
@@ -49,12 +54,14 @@ def make_signatures(
         model: A float32 model made by `agd_autoencoder`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         temperature: What the logits of the probability are scaled by, above 0.
+        normalization: What the images are normalised by, see `normalize_patient`.
 
     Returns:
         `tf.function` by name of the signature: `serving_default`, `uint8` and `encoded` for single
         images, `patient` for stacks, `model` for network input, `calibration` for the temperature
-        and threshold that `model` leaves to the client. The first dimension is the batch, and no
-        row of it depends on another, so that a server may batch requests as it likes.
+        and threshold and `normalization` for what `model` leaves to the client. The first dimension
+        is the batch, and no row of it depends on another, so that a server may batch requests as it
+        likes.
 
     Example:
 
@@ -71,18 +78,25 @@ def make_signatures(
     network = signature(freeze(model), "image", None, size, size, 3)
 
     def image(image):
-        return segment(network, size, image, threshold, temperature=temperature)
+        return segment(
+            *(network, size, image, threshold),
+            temperature=temperature,
+            normalization=normalization,
+        )
 
     def encoded(image_bytes):
         spec = tf.TensorSpec((None, None, 3), tf.uint8)
         return image(tf.map_fn(_decode, image_bytes, fn_output_signature=spec))
 
     def patient(image):
-        return segment(network, size, image, threshold, OVER_PATIENT, temperature)
+        return segment(network, size, image, threshold, OVER_PATIENT, temperature, normalization)
 
     def calibration(x):
         zero = tf.zeros_like(x)
         return {"temperature": zero + temperature, "threshold": zero + threshold}
+
+    def normalized_by(x):
+        return {NORMALIZATION: tf.zeros_like(x) + NORMALIZATIONS.index(normalization)}
 
     return {
         "serving_default": signature(image, "image", None, None, None, 3),
@@ -91,6 +105,7 @@ def make_signatures(
         "patient": signature(patient, "image", None, None, None, None, 3),
         SIGNATURE: network,
         CALIBRATION: signature(calibration, "x", None),
+        NORMALIZATION: signature(normalized_by, "x", None),
     }
 
 
@@ -156,7 +171,7 @@ def export_saved_model(
     source = load_source(model, data)
     size = source.model.input_shape[1]
     calibration = source.calibrate(threshold)
-    reading = (calibration.threshold, calibration.temperature)
+    reading = (calibration.threshold, calibration.temperature, calibration.normalization)
     signatures = make_signatures(source.model, *reading)
     with staging(out) as work:
         folder = work / str(number)
@@ -196,6 +211,7 @@ def warmup_requests(size: int) -> dict[str, dict[str, np.ndarray]]:
         "patient": {"image": image[None].astype(np.float32)},
         SIGNATURE: {"image": image.astype(np.float32)},
         CALIBRATION: {"x": np.zeros(1, np.float32)},
+        NORMALIZATION: {"x": np.zeros(1, np.float32)},
     }
 
 

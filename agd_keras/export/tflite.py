@@ -79,7 +79,7 @@ def export_tflite(
     source = load_source(model, data)
     cases = source.samples.representative
     calibration = source.calibrate(threshold)
-    reading = (calibration.threshold, calibration.temperature)
+    reading = (calibration.threshold, calibration.temperature, calibration.normalization)
     content = convert(source.model, quantize, cases, *reading)
     check_operators(content)
     with staging(out, ours, overwrite) as work:
@@ -103,6 +103,7 @@ def convert(
     cases: Sequence[CaseRef],
     threshold: float = 0.5,
     temperature: float = 1.0,
+    normalization: str = "tissue",
 ) -> bytes:
     """Converts a model to a TFLite file.
 
@@ -112,6 +113,7 @@ def convert(
         cases: Representative cases; used for `"int8"`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         temperature: What the logits of the probability are scaled by, above 0.
+        normalization: What the images are normalised by, see `normalize_patient`.
 
     Returns:
         The content of the file.
@@ -122,7 +124,7 @@ def convert(
     if quantize not in get_args(Quantize):
         raise InputError(f"--quantize {quantize}: expected one of {', '.join(get_args(Quantize))}")
     names = [SIGNATURE] if quantize == "int8" else [IMAGES, SIGNATURE]
-    made = make_signatures(model, threshold, temperature)
+    made = make_signatures(model, threshold, temperature, normalization)
     signatures = {name: made[name] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         # Not from the Keras model or with its exporter: they need operators of TensorFlow.
@@ -134,7 +136,7 @@ def convert(
             converter.target_spec.supported_types = [tf.float16]
         if quantize == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            inputs = list(_calibration(cases, model.input_shape[1]))
+            inputs = list(_calibration(cases, model.input_shape[1], normalization))
             converter.representative_dataset = lambda: inputs
         try:
             with warnings.catch_warnings():
@@ -145,9 +147,12 @@ def convert(
             raise InputError(f"the model cannot be converted to TFLite ({reason})") from error
 
 
-def _calibration(cases: Sequence[CaseRef], size: int) -> Iterator[dict[str, np.ndarray]]:
+def _calibration(
+    cases: Sequence[CaseRef], size: int, normalization: str
+) -> Iterator[dict[str, np.ndarray]]:
     """Slices at even distances, one a batch."""
-    prepared = np.concatenate([stack for _, stack, _ in read_prepared(list(cases), size)])
+    stacks = [stack for _, stack, _ in read_prepared(list(cases), size, normalization)]
+    prepared = np.concatenate(stacks)
     for one in prepared[:: max(1, len(prepared) // CALIBRATION_SLICES)]:
         yield {"image": one[None]}
 

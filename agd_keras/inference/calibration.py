@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from agd_keras.data.preprocess import NORMALIZATIONS
 from agd_keras.errors import InputError
 from agd_keras.evaluation import reliability
 from agd_keras.evaluation.evaluate import (
@@ -42,9 +43,12 @@ class Calibration:
             slices, see `scale_temperature`.
         threshold: A pixel is tumour at or above this probability.
         fitted_on: Which patients it comes from, and calibration there before and after.
+        normalization: How the images were normalised that the model learnt from, see
+            `normalize_patient`.
 
     Raises:
-        InputError: The temperature is not positive, or the threshold not between 0 and 1.
+        InputError: The temperature is not positive, the threshold not between 0 and 1, or the
+            normalisation unknown.
 
     Example:
 
@@ -55,12 +59,15 @@ class Calibration:
     temperature: float = 1.0
     threshold: float = 0.5
     fitted_on: dict[str, Any] = field(default_factory=dict)
+    normalization: str = "tissue"
 
     def __post_init__(self) -> None:
         for name, low, high in (("temperature", 0, math.inf), ("threshold", 0, 1)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not low < value < high:
                 raise InputError(f"{name} {value!r}: expected a number above {low}, below {high}")
+        if self.normalization not in NORMALIZATIONS:
+            raise InputError(f"normalization {self.normalization!r}: expected one of tissue, brain")
 
 
 def fit_calibration(
@@ -165,7 +172,7 @@ def read_calibration(model: str | Path) -> Calibration:
     Example:
 
     >>> read_calibration("no/such/model.keras")
-    Calibration(temperature=1.0, threshold=0.5, fitted_on={})
+    Calibration(temperature=1.0, threshold=0.5, fitted_on={}, normalization='tissue')
     """
     model = Path(model)
     folds = sorted(model.glob("fold-*/model.keras"))
@@ -174,7 +181,10 @@ def read_calibration(model: str | Path) -> Calibration:
         temperature = np.exp(np.mean([np.log(part.temperature) for part in parts]))
         threshold = np.mean([part.threshold for part in parts])
         origin = {fold.parent.name: p.fitted_on for fold, p in zip(folds, parts, strict=True)}
-        return Calibration(float(temperature), float(threshold), origin)
+        kinds = {part.normalization for part in parts}
+        if len(kinds) > 1:
+            raise InputError(f"{model}: folds normalised as {' and '.join(sorted(kinds))}")
+        return Calibration(float(temperature), float(threshold), origin, *kinds)
     try:
         text = _stored(model)
         return Calibration() if text is None else Calibration(**json.loads(text))

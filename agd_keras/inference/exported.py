@@ -19,6 +19,7 @@ from agd_keras.text import clean
 SIGNATURE = "model"
 CALIBRATION = "calibration"  # the signature that tells how to read the probability
 PROBABILITY = "probability"  # the output of what takes images, as against network input
+NORMALIZATION = "normalization"  # the one that tells how to make the network's input
 SUFFIXES = (".tflite", ".onnx")
 Outputs = dict[str, np.ndarray]
 

@@ -87,7 +87,11 @@ class Predictor:
         Raises:
             InputError: A network answers something else than probabilities.
         """
-        return self.predict_prepared(prepare_patient(images, self.image_size), images.shape[1:3])
+        return self.predict_prepared(self.prepare(images), images.shape[1:3])
+
+    def prepare(self, images: np.ndarray) -> np.ndarray:
+        """Makes network input of a patient's slices, see `prepare_patient`."""
+        return prepare_patient(images, self.image_size, self.calibration.normalization)
 
     def predict_prepared(self, prepared: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """Predicts slices that are network input already.
@@ -127,8 +131,7 @@ class Predictor:
             `edge`, attention coefficients. Float32, `(height, width)` at the network's resolution
             or less, values 0 to 1.
         """
-        self._check_channels(images)
-        slice_ = prepare_patient(images, self.image_size)[place : place + 1]
+        slice_ = self.prepare(images)[place : place + 1]
         model = self.models[0]
         if isinstance(model, keras.Model):  # into an exported one nobody can look
             model = explain_model(model)

@@ -2,18 +2,25 @@
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
-from agd_keras.data.preprocess import CLIP, normalize_patient, prepare_patient, resize_probability
+from agd_keras.data.preprocess import (
+    CLIP,
+    NORMALIZATIONS,
+    normalize_patient,
+    prepare_patient,
+    resize_probability,
+)
 from agd_keras.errors import InputError
 from agd_keras.evaluation.reliability import scale_temperature
 from agd_keras.inference.answers import check_answer
 from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.client_grpc import GrpcClient
 from agd_keras.inference.client_rest import RestClient, without_password
-from agd_keras.inference.exported import CALIBRATION
+from agd_keras.inference.exported import CALIBRATION, NORMALIZATION
 from agd_keras.text import clean
 
 EXPECTED = "expected http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME"
@@ -102,6 +109,9 @@ class ServingClient:
                 )
             self.image_size = height
         self.calibration = self._read_calibration() if CALIBRATION in offered else Calibration()
+        if NORMALIZATION in offered:  # models exported before have but one
+            kind = NORMALIZATIONS[self._read(NORMALIZATION, NORMALIZATION) > 0]
+            self.calibration = replace(self.calibration, normalization=kind)
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
         """Predicts the probability of tumour at every pixel of a patient's slices.
@@ -119,9 +129,10 @@ class ServingClient:
         """
         shape = images.shape[1:3]
         if self.image_size:
-            rows = prepare_patient(images, self.image_size)
+            rows = prepare_patient(images, self.image_size, self.calibration.normalization)
         else:
-            rows = np.array([*map(_png, _bytes_of(images))], dtype=object)
+            pictures = _bytes_of(images, self.calibration.normalization)
+            rows = np.array([*map(_png, pictures)], dtype=object)
         probability = np.empty(images.shape[:3], np.float32)
         for start in range(0, len(images), self.batch_size):
             batch = {self.input: rows[start : start + self.batch_size]}
@@ -138,22 +149,25 @@ class ServingClient:
         return probability
 
     def _read_calibration(self) -> Calibration:
-        row = {"x": np.zeros(1, np.float32)}
         temperature, threshold = (
-            self.client.predict(CALIBRATION, row, name, (1,))
-            for name in ("temperature", "threshold")
+            self._read(CALIBRATION, name) for name in ("temperature", "threshold")
         )
         try:
-            return Calibration(float(temperature.item()), float(threshold.item()))
+            return Calibration(temperature, threshold)
         except ValueError as error:
             raise InputError(f"{self.client.url}: expected a calibration ({error})") from None
 
+    def _read(self, signature: str, name: str) -> float:
+        row = {"x": np.zeros(1, np.float32)}
+        return float(self.client.predict(signature, row, name, (1,)).item())
 
-def _bytes_of(images: np.ndarray) -> np.ndarray:
+
+def _bytes_of(images: np.ndarray, normalization: str) -> np.ndarray:
     """Images of any type as 8 bits, losing no more than normalisation does."""
     if images.dtype == np.uint8:
         return images
-    return np.round((normalize_patient(images) + CLIP) * (255 / (2 * CLIP))).astype(np.uint8)
+    normalized = normalize_patient(images, normalization)
+    return np.round((normalized + CLIP) * (255 / (2 * CLIP))).astype(np.uint8)
 
 
 def _png(image: np.ndarray) -> bytes:

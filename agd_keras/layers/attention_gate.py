@@ -101,10 +101,10 @@ class AttentionGate(keras.layers.Layer):
     def call(self, inputs, training=None):
         features, gating = inputs
         theta = self.theta(features)
-        phi = _resize(self.phi(gating), theta.shape[1:3])
+        phi = _resize(self.phi(gating), ops.shape(theta)[1:3])
         logits = self.psi(ops.relu(theta + phi))
         # The coefficients are looked at by people: float32 whatever the precision policy.
-        attention = _resize(ops.sigmoid(ops.cast(logits, "float32")), features.shape[1:3])
+        attention = _resize(ops.sigmoid(ops.cast(logits, "float32")), ops.shape(features)[1:3])
         gated = features * ops.cast(attention, features.dtype)
         if self.output_transform:
             gated = self.norm(self.transform(gated), training=training)

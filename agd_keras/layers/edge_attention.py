@@ -98,7 +98,7 @@ class EdgeAttention(keras.layers.Layer):
         if self.stride > 1:
             logits = ops.image.resize(
                 logits,
-                tuple(images.shape[1:3]),
+                ops.shape(images)[1:3],
                 interpolation="bilinear",
                 data_format=DATA_FORMAT,
             )

@@ -8,7 +8,7 @@ from agd_keras.layers.conv_block import DATA_FORMAT
 
 
 def agd_autoencoder(
-    image_shape: tuple[int, int, int] = (128, 128, 3),
+    image_shape: tuple[int | None, int | None, int] = (128, 128, 3),
     filters: tuple[int, ...] = (512, 256, 128, 64),
     depth: int = 1,
     stem_stride: int = 1,
@@ -33,7 +33,7 @@ def agd_autoencoder(
 
     Args:
         image_shape: Height, width and channels of the input; height and width multiples of
-            `stem_stride · 2 ** len(filters)`.
+            `stem_stride · 2 ** len(filters)`, or None for any such.
         filters: Channels of the encoder blocks, first to last, mirrored by the decoder.
         depth: Convolutions in each block.
         stem_stride: Stride of a convolution ahead of the first block, undone by the last layer.
@@ -136,7 +136,7 @@ def agd_autoencoder(
 
 def _check(image_shape, filters, stem_stride, skips, attention_at):
     multiple = stem_stride * 2 ** len(filters)
-    if image_shape[0] % multiple or image_shape[1] % multiple:
+    if any(side is not None and side % multiple for side in image_shape[:2]):
         raise ValueError(
             f"Height and width must be multiples of {multiple} for {len(filters)} levels and a "
             f"stem stride of {stem_stride}. Received: image_shape={image_shape}"

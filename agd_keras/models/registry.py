@@ -121,7 +121,7 @@ def check_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_network(
-    name: str, arguments: Mapping[str, Any], image_shape: tuple[int, int, int]
+    name: str, arguments: Mapping[str, Any], image_shape: tuple[int | None, int | None, int]
 ) -> Network:
     """Builds a network and says what its outputs are trained on.
 
@@ -132,7 +132,7 @@ def build_network(
     Args:
         name: As for `find_builder`.
         arguments: All but the first.
-        image_shape: Height, width and channels of the input.
+        image_shape: Height and width of the input, None for any, and its channels.
 
     Returns:
         The `Network`, with an output `mask`.
@@ -155,7 +155,7 @@ def build_network(
     model, declared = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(declared, Mapping):
         raise InputError(f"{name}: expected a model, or a model and a dict of Head")
-    network = as_network(model, name)
+    network = as_network(model, name, any_size=image_shape[0] is None)
     if network.input_shape[1:] != image_shape:
         raise InputError(
             f"{name}: expected an input of {image_shape}, found {network.input_shape[1:]}"

@@ -6,13 +6,14 @@ from agd_keras.errors import InputError
 from agd_keras.layers import AttentionGate
 
 
-def as_network(model: keras.Model, name: str = "the model") -> keras.Model:
+def as_network(model: keras.Model, name: str = "the model", any_size: bool = False) -> keras.Model:
     """Returns any model that outlines something with an output called `mask`, sharing all weights.
 
     Args:
         model: A Functional or Sequential model of images, of one square size, with one output of
             probabilities, whatever it is called, or several of which one is called `mask`.
         name: What to call it in an error.
+        any_size: Whether its input may be of any size.
 
     Returns:
         The model itself if its outputs are a dict with a `mask`, else a `keras.Model` from its
@@ -46,7 +47,8 @@ def as_network(model: keras.Model, name: str = "the model") -> keras.Model:
             f"found {', '.join(outputs)}"
         )
     mask = outputs.get("mask", model.outputs[0])
-    _check_shapes(name, [tuple(one.shape) for one in model.inputs], tuple(mask.shape))
+    images = [tuple(one.shape) for one in model.inputs]
+    _check_shapes(name, images, tuple(mask.shape), any_size)
     if isinstance(model.output, dict) and "mask" in outputs:
         return model
     if "mask" not in outputs:
@@ -56,12 +58,13 @@ def as_network(model: keras.Model, name: str = "the model") -> keras.Model:
     return keras.Model(model.inputs[0], outputs, name=model.name)
 
 
-def _check_shapes(name: str, images: list[tuple], mask: tuple) -> None:
+def _check_shapes(name: str, images: list[tuple], mask: tuple, any_size: bool) -> None:
     """Refuses what is not from square images of one size to a mask of that size."""
     if len(images) != 1:
         raise InputError(f"{name}: expected one input, found {len(images)}")
     (image,) = images
-    if len(image) != 4 or None in image[1:] or image[1] != image[2]:
+    unknown = None in image[3 if any_size else 1 :]
+    if len(image) != 4 or unknown or image[1] != image[2]:
         raise InputError(
             f"{name}: expected an input of one square size, as (None, 128, 128, 3), found {image}"
         )

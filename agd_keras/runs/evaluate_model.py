@@ -14,6 +14,7 @@ from agd_keras.data.datasets import find_data
 from agd_keras.data.preprocess import resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
+from agd_keras.evaluation.readers import readers_table, study_readers
 from agd_keras.evaluation.uncertainty import evaluate_uncertainty
 from agd_keras.files import content, write_text
 from agd_keras.inference.postprocess import Postprocessing
@@ -29,11 +30,13 @@ from agd_keras.locks import locked
 from agd_keras.runs.provenance import find_origin
 from agd_keras.runs.report import SUMS, write_metrics, write_report
 from agd_keras.viz import charts, overlays
+from agd_keras.viz.readers import readers_figure
 
 UNCERTAINTY = "uncertainty.json"
+READERS = "readers.json"
 FIGURES = (
     *("cases", "dice_per_patient", "confusion_matrix", "reliability", "training"),
-    *("filtering_curves", "risk_coverage"),
+    *("filtering_curves", "risk_coverage", "readers"),
     *(f"maps_{rank}" for rank in overlays.RANKS),
 )
 FILMS = overlays.RANKS[1:]
@@ -41,6 +44,7 @@ RESULTS = (
     "metrics.json",
     SUMS,
     UNCERTAINTY,
+    READERS,
     "report.html",
     *(f"figures/{name}.png" for name in FIGURES),
     *(f"figures/scroll_{rank}.gif" for rank in FILMS),
@@ -58,6 +62,7 @@ def assess(
     progress: Callable[[int, int], object] | None = None,
     uncertainty: str | None = None,
     postprocessing: Postprocessing | None = None,
+    second_reader: str | Path | None = None,
 ) -> dict[str, Any]:
     """Scores cases and writes `metrics.json`, `sums.json`, `figures/` and `report.html`.
 
@@ -75,12 +80,16 @@ def assess(
         uncertainty: `tta`, `ensemble` or `mc_dropout`: also measure how well the prediction knows
             where it fails, on whole cases; writes `uncertainty.json`.
         postprocessing: How masks are made of probabilities. Default: by the model's threshold.
+        second_reader: Folder of masks of a second reader: also compare the model with both, see
+            `study_readers`; writes `readers.json`.
 
     Returns:
         The metrics, as `evaluate` returns them; `metrics.json` leaves out the sums of patients.
+        With a second reader also `readers`, what `study_readers` returned.
 
     Raises:
-        InputError: There is no case, one has no label, sizes do not fit, or the history is none.
+        InputError: There is no case, one has no label, sizes do not fit, the history is none, or
+            no patient has a second reader.
 
     Example:
 
@@ -122,6 +131,7 @@ def assess(
         scored=scored,
         make_mask=make_mask,
     )
+    study = study_readers(predict, cases, second_reader, threshold) if second_reader else None
     for name in RESULTS:
         (folder / name).unlink(missing_ok=True)
     write_metrics(metrics, folder / "metrics.json")
@@ -140,11 +150,16 @@ def assess(
         write_text(folder / UNCERTAINTY, text + "\n")
         drawn["filtering_curves"] = charts.filtering_curves(found)
         drawn["risk_coverage"] = charts.risk_coverage(found)
+    if study:
+        text = json.dumps(study, indent=1, allow_nan=False)
+        write_text(folder / READERS, text + "\n")
+        drawn["readers"] = readers_figure(study)
     if history:
         drawn["training"] = charts.training_curves(charts.read_history(history))
     charts.save_figures(drawn, folder / "figures")
-    write_report(folder, metrics, drawn, title=title)
-    return metrics
+    tables = [readers_table(study)] if study else []
+    write_report(folder, metrics, drawn, title=title, tables=tables)
+    return {**metrics, "readers": study} if study else metrics
 
 
 def evaluate_model(
@@ -155,6 +170,7 @@ def evaluate_model(
     progress: Callable[[int, int], object] | None = None,
     uncertainty: str | None = None,
     postprocessing: Postprocessing | None = None,
+    second_reader: str | Path | None = None,
 ) -> dict[str, Any]:
     """Scores a saved model on every patient of a data set.
 
@@ -166,6 +182,7 @@ def evaluate_model(
         progress: Called as `progress(done, total)`, in cases.
         uncertainty: As for `assess`.
         postprocessing: As for `assess`; its own threshold where it differs from the model's.
+        second_reader: As for `assess`.
 
     Returns:
         The metrics, as `assess` returns them.
@@ -197,6 +214,7 @@ def evaluate_model(
             progress=progress,
             uncertainty=uncertainty,
             postprocessing=postprocessing,
+            second_reader=second_reader,
         )
 
 

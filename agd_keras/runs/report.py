@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agd_keras.errors import InputError
+from agd_keras.evaluation.compare import TextTable
 from agd_keras.evaluation.subgroups import subgroups
 from agd_keras.files import write_text
 from agd_keras.runs.baselines import (
@@ -150,6 +151,7 @@ def write_report(
     figures: "Mapping[str, Figure | Path | bytes]",
     title: str = "Evaluation",
     parts: Sequence[str] = (),
+    tables: Sequence[TextTable] = (),
 ) -> Path:
     """Writes `report.html`: one file that needs no other and no network.
 
@@ -159,6 +161,7 @@ def write_report(
         figures: Figures, PNG files, or films as `scroll` returns them, in the order of the report,
             by a name that stands in for the picture; that of a film is `scroll_` and a rank.
         title: Heading.
+        tables: Further tables, below the figures.
         parts: Folders beside the report that hold the reports of the folds.
 
     Returns:
@@ -171,6 +174,7 @@ def write_report(
         title=title,
         parts=parts,
         fold_rows=fold_rows(metrics),
+        tables=tables,
         warnings=warnings(metrics),
         metrics=metrics,
         protocol=metrics["protocol"],

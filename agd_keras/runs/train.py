@@ -82,7 +82,8 @@ def train(
         check_folder(out, config, resume, overwrite)
     chosen = choose_folds(config.data.folds, only)
     cases = find_data(config.data.path)
-    cache = build_cache(cases, config.data.image_size, progress=progress)
+    data = config.data
+    cache = build_cache(cases, data.image_size, None, progress, data.normalization)
     folds = deal_folds(config, cache)
     if writes:
         open_run(out, config, folds, cases, cache.digests, resume, overwrite)

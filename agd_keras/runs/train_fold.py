@@ -1,6 +1,7 @@
 """One fold of a run: trained, tested and reported, by what its run folder says."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def train_fold(run: str | Path, index: int) -> None:
     # Here, and not above, so that importing this module needs no Keras.
     import keras
 
-    from agd_keras.inference.calibration import fit_calibration, write_calibration
+    from agd_keras.inference.calibration import Calibration, fit_calibration, write_calibration
     from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
     from agd_keras.runs.evaluate_model import assess
@@ -59,7 +60,9 @@ def train_fold(run: str | Path, index: int) -> None:
             logger.info("fold %d: done before", index)
             return
         cases = {case.case_id: case for case in find_data(config.data.path)}
-        cache = build_cache(list(cases.values()), config.data.image_size)
+        normalization = config.data.normalization
+        size = config.data.image_size
+        cache = build_cache(list(cases.values()), size, normalization=normalization)
         check_data(run, list(cases.values()), cache.digests)  # of this machine
         parts = {
             part: select(cache.slices, getattr(fold, part), config.data.split) for part in PARTS
@@ -82,11 +85,12 @@ def train_fold(run: str | Path, index: int) -> None:
             return
 
         # As it was trained: an earlier start may have calibrated it.
-        trained = Predictor([load_model(model, compiled=False)])
+        plain = Calibration(normalization=normalization)
+        trained = Predictor([load_model(model, compiled=False)], calibration=plain)
         scored = places(parts["validation"])
         predict = partial(predict_case, trained)
         fitted = fit_calibration(predict, [cases[case] for case in scored], scored)
-        write_calibration(model, fitted)
+        write_calibration(model, replace(fitted, normalization=normalization))
         predictor = load_predictor(model)
         parameters = predictor.models[0].count_params()
         if not fold.test:

@@ -18,15 +18,17 @@ from agd_keras.training.devices import (
     synchronize,
 )
 
+SIDE = 32  # of a batch that only makes variables, in pixels
+
 
 def make_network(
-    model: ModelConfig | OwnModelConfig, image_size: int, precision: str = "float32"
+    model: ModelConfig | OwnModelConfig, image_size: int | None, precision: str = "float32"
 ) -> Network:
     """Builds the network of a config under a precision policy.
 
     Args:
         model: A builder and its arguments.
-        image_size: Side of the input in pixels.
+        image_size: Side of the input in pixels, or None for any.
         precision: Name of a Keras dtype policy.
 
     Returns:
@@ -123,11 +125,13 @@ def make_variables(
         heads: What its outputs are trained on, as for `compile_model`.
     """
     model.optimizer.build(model.trainable_variables)
-    mask = np.zeros((1, *model.input_shape[1:3], 1), "float32")
+    height, width = (side or SIDE for side in model.input_shape[1:3])
+    mask = np.zeros((1, height, width, 1), "float32")
     heads = heads or dict.fromkeys(model.output, Head())
     truth = {name: head.target(mask) for name, head in heads.items()}
     answer = {
-        name: np.zeros((1, *model.output[name].shape[1:]), "float32") for name in model.output
+        name: np.zeros((1, *(side or SIDE for side in model.output[name].shape[1:])), "float32")
+        for name in model.output
     }
 
     def first() -> None:

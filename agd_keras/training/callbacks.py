@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class ScoreValidation(keras.callbacks.Callback):
         calibration: Batches of images to measure the batch normalisation's statistics on anew.
             Averaged weights need it: those in the network belong to the weights of the last step.
         devices: Where the network is trained. Default: on one device.
+        first: Epochs ahead of this one, from 0, are not scored, their figures NaN.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ScoreValidation(keras.callbacks.Callback):
         monitor: str = "dice",
         calibration: Iterable[Any] = (),
         devices: Devices | None = None,
+        first: int = 0,
     ):
         super().__init__()
         self.scored_model = model
@@ -57,6 +60,7 @@ class ScoreValidation(keras.callbacks.Callback):
         self.monitor = monitor
         self.calibration = calibration
         self.devices = devices or Devices()
+        self.first = first
         self.best: float | None = None
         self.best_epoch = 0
 
@@ -66,6 +70,10 @@ class ScoreValidation(keras.callbacks.Callback):
         weights = self._averaged_weights()
         if not all(np.isfinite(one).all() for one in weights):
             self._diverged(epoch, "weights are not finite")
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        if epoch < self.first:
+            logs |= dict.fromkeys(("val_dice", "val_iou", "val_bce"), float("nan"))
+            return
         with self.devices.alone():
             self.scored_model.set_weights(weights)
             for images in self.calibration:
@@ -74,7 +82,6 @@ class ScoreValidation(keras.callbacks.Callback):
         logs["val_dice"] = metrics["subject"]["mean_dice"]
         logs["val_iou"] = metrics["pooled"]["iou"]
         logs["val_bce"] = metrics["pooled"]["bce"]
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         value = logs[f"val_{self.monitor}"]
         better = self.best is None or (
             value > self.best if self.monitor == "dice" else value < self.best
@@ -136,8 +143,6 @@ class LogEpochs(keras.callbacks.Callback):
     def __init__(self, epochs: int):
         super().__init__()
         self.epochs = epochs
-
-    def on_train_begin(self, logs=None):
         self.started = time.monotonic()
         self.done = 0
 
@@ -151,9 +156,11 @@ class LogEpochs(keras.callbacks.Callback):
         self.done += 1
         spent = time.monotonic() - self.started
         left = spent / self.done * (self.epochs - epoch - 1)
+        scored = {name: logs[name] for name in ("val_dice", "val_iou") if not isnan(logs[name])}
         logger.info(
-            "epoch %d/%d  loss %.4f  val_dice %.4f  val_iou %.4f  %s spent, %s left",
-            *(epoch + 1, self.epochs, logs["loss"], logs["val_dice"], logs["val_iou"]),
+            "epoch %d/%d  loss %.4f%s  %s spent, %s left",
+            *(epoch + 1, self.epochs, logs["loss"]),
+            "".join(f"  {name} {value:.4f}" for name, value in scored.items()),
             *(_clock(spent), _clock(left)),
         )
 

@@ -68,13 +68,15 @@ def fit_fold(
 
     precision = resolve_precision(options.precision)
     with devices.scope():
-        model, heads = make_network(config.model, config.data.image_size, precision)
+        # Stages of several sizes share one network of any size.
+        side = None if options.sizes else config.data.image_size
+        model, heads = make_network(config.model, side, precision)
         compile_model(model, options, steps, devices, heads)
         make_variables(model, devices, heads)
     scored, own_heads = make_network(config.model, config.data.image_size, "float32")
     compile_model(scored, options, steps, heads=own_heads)
 
-    def stream(start: int):
+    def stream(start: int, size: int | None = None):
         data = make_dataset(
             cache,
             train,
@@ -84,20 +86,22 @@ def fit_fold(
             training=True,
             tumor_sampling=config.data.tumor_sampling,
             start=start,
+            size=size,
         )
         return data.map(
             lambda image, masks: (image, {k: one.target(masks["mask"]) for k, one in heads.items()})
         )
 
-    def part(start: int):
+    def part(start: int, size: int):
         share = options.batch_size // devices.processes
         own = slice(devices.process * share, (devices.process + 1) * share)
-        return stream(start).map(
+        return stream(start, size).map(
             lambda image, masks: (image[own], {k: mask[own] for k, mask in masks.items()})
         )
 
     calibration = stream(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
     predictor = Predictor([scored])
+    stages = stages_of(config)
     scorer = ScoreValidation(
         scored,
         lambda: score_cached(predictor, cache, validation),
@@ -106,6 +110,7 @@ def fit_fold(
         options.monitor,
         calibration,
         devices,
+        first=stages[-1][0],
     )
     keep: dict[keras.callbacks.Callback, tuple[str, ...]] = {scorer: ("best", "best_epoch")}
     mode = {"dice": "max", "bce": "min"}[options.monitor]
@@ -118,6 +123,7 @@ def fit_fold(
         adaptive.append(keras.callbacks.EarlyStopping(patience=options.patience, **monitor))
         keep[adaptive[-1]] = ("best", "wait", "stopped_epoch")
 
+    log = LogEpochs(options.epochs)
     with noticed() as notice:
         state = SaveState(
             *(folder / "resume", folder / "history.csv", keep, [model, scored], notice),
@@ -127,12 +133,15 @@ def fit_fold(
         ended = state.stopped_early(options.patience)
         while len(state.rows) < options.epochs and not ended:
             done, step = len(state.rows), state.step
+            end, size = next((end, size) for _, end, size in stages if done < end)
+            # Traced anew for each size, which a function that saw two would take for any size.
+            model.train_function = None
             with devices.fitting(), naming_files():
                 model.fit(
-                    part(done * steps + step),
+                    part(done * steps + step, size),
                     initial_epoch=done,
                     # What is left of an epoch that was stopped in its middle, then all others.
-                    epochs=done + 1 if step else options.epochs,
+                    epochs=done + 1 if step else end,
                     steps_per_epoch=steps - step,
                     verbose=1 if sys.stdout.isatty() else 0,  # a bar for each epoch
                     callbacks=[
@@ -141,7 +150,7 @@ def fit_fold(
                         state,
                         keras.callbacks.TerminateOnNaN(),
                         keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
-                        LogEpochs(options.epochs),
+                        log,
                         *callbacks,
                     ],
                 )
@@ -149,6 +158,20 @@ def fit_fold(
             notice.obey()
             state.restore(model)  # `fit` ends by averaging the weights
     return scorer.path
+
+
+def stages_of(config: RunConfig) -> list[tuple[int, int, int]]:
+    """First epoch, the one after the last, and side of the input in pixels, of each stage.
+
+    Example:
+
+    >>> from agd_keras.config import make_config
+    >>> stages_of(make_config({"training": {"epochs": 10, "sizes": [64, 96]}}))
+    [(0, 3, 64), (3, 7, 96), (7, 10, 128)]
+    """
+    sides = (*config.training.sizes, config.data.image_size)
+    ends = [round(config.training.epochs * (n + 1) / len(sides)) for n in range(len(sides))]
+    return list(zip([0, *ends[:-1]], ends, sides, strict=True))
 
 
 def score_cached(predictor: Predictor, cache: Cache, slices: Sequence[Slice]) -> dict[str, Any]:

@@ -316,3 +316,47 @@ def test_ranges_hold_for_any_seed(seed, batch, name):
 def test_unknown_recipe_lists_the_known():
     with pytest.raises(InputError, match="'harsh': expected one of none, paper, strong"):
         get_recipe("harsh")
+
+
+def test_a_smaller_result_is_that_of_averaged_pixels():
+    """At half the size, without a move, each pixel is the mean of four."""
+    images, masks = smooth(3, 16), blobs(3, 16)
+    half, half_masks = augment(images, masks, SEED, RECIPES["none"], size=8)
+    expected = images.reshape(3, 8, 2, 8, 2, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(half, expected, atol=1e-5)
+    assert half_masks.shape == (3, 8, 8, 1)
+    assert set(np.unique(half_masks)) <= {0, 1}
+
+
+def test_moves_are_the_same_at_every_size():
+    size = 64
+    images, masks = smooth(4, size), blobs(4, size)
+    recipe = replace(RECIPES["strong"], gain=0, offset=0, contrast=0, noise=0, replacement=0)
+    whole, whole_masks = augment(images, masks, SEED, recipe)
+    half, half_masks = augment(images, masks, SEED, recipe, size=size // 2)
+    averaged = whole.numpy().reshape(4, 32, 2, 32, 2, 3).mean(axis=(2, 4))
+    assert np.corrcoef(averaged.ravel(), half.numpy().ravel())[0, 1] > 0.99
+    area, half_area = (mask.numpy().sum(axis=(1, 2, 3)) for mask in (whole_masks, half_masks))
+    np.testing.assert_allclose(4 * half_area, area, rtol=0.05)
+
+
+def test_all_but_the_brain_is_taken_away_from_some():
+    images = smooth(200, 8) + 1
+    brains = np.zeros((200, 8, 8, 1), np.uint8)
+    brains[:, 2:6, 3:7] = 1
+    stripped, _ = augment(images, brains, SEED, Recipe(stripped=0.4), brains)
+    least = images.min(axis=(1, 2), keepdims=True)
+    expected = np.where(brains, images, least)
+    gone = np.abs(stripped.numpy() - expected).max(axis=(1, 2, 3)) < 1e-5
+    kept = np.abs(stripped.numpy() - images).max(axis=(1, 2, 3)) < 1e-5
+    assert (gone ^ kept).all()
+    assert 0.25 < gone.mean() < 0.55
+
+
+def test_field_and_sharpness_keep_range_and_mean():
+    images, masks = smooth(64, 16), blobs(64, 16)
+    recipe = Recipe(probability=1, sharpness=1.0, field=0.2)
+    changed, _ = augment(images, masks, SEED, recipe)
+    assert np.isfinite(changed).all()
+    assert np.abs(changed).max() <= 5
+    assert 0.01 < np.abs(changed - np.clip(images, -5, 5)).mean() < 1

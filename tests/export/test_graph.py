@@ -8,8 +8,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from agd_keras.data.anatomy import make_patient
 from agd_keras.data.preprocess import normalize_patient
-from agd_keras.export.graph import OVER_PATIENT, normalize, resize, segment, to_planes
+from agd_keras.export.graph import (
+    OVER_IMAGE,
+    OVER_PATIENT,
+    normalize,
+    normalize_by_brain,
+    resize,
+    segment,
+    to_planes,
+)
 
 BACKGROUNDS = [-3.0, -1.0, 0.0, 1.0, 2.0, 50.0, np.nan, np.inf, -np.inf, -3e38]
 STACKS = arrays(
@@ -126,3 +135,33 @@ def test_a_scored_head_in_any_background(images, background):
     for channel in range(3):
         inside = head[..., channel]
         assert found[~inside, channel].max() <= found[inside, channel].min() + 1e-4
+
+
+def by_brain(images, axes):
+    return np.moveaxis(normalize_by_brain(to_planes(tf.constant(images)), axes).numpy(), -3, -1)
+
+
+@pytest.mark.parametrize("factor", [None, 0.37, 40.0])
+@pytest.mark.parametrize("number", range(4))
+def test_brain_is_found_as_in_python(number, factor):
+    stack = make_patient(1, number, 8, 48)[0]
+    if factor:
+        stack = stack.astype(np.float32) * np.float32(factor)
+    found = by_brain(stack[None], OVER_PATIENT)[0]
+    np.testing.assert_allclose(found, normalize_patient(stack, "brain"), atol=5e-4)
+
+
+def test_brain_is_found_in_single_images():
+    stack = make_patient(1, 0, 8, 48)[0]
+    expected = np.concatenate([normalize_patient(image[None], "brain") for image in stack])
+    np.testing.assert_allclose(by_brain(stack, OVER_IMAGE), expected, atol=5e-4)
+
+
+def test_several_patients_of_one_slice():
+    stack = make_patient(1, 0, 8, 48)[0]
+    found = by_brain(stack[:, None], OVER_PATIENT)[:, 0]
+    np.testing.assert_allclose(found, by_brain(stack, OVER_IMAGE), atol=1e-5)
+
+
+def test_a_constant_has_no_brain():
+    np.testing.assert_array_equal(by_brain(np.full((1, 6, 5, 3), 7.0, "float32"), OVER_IMAGE), -2.5)

@@ -68,8 +68,15 @@ def test_files_hold_what_is_returned(small_phantom, tmp_path):
         history=history,
         progress=lambda *call: calls.append(call),
         uncertainty="tta",
+        second_reader=small_phantom,  # who has drawn what the first has
     )
     assert files(out) == set(module.RESULTS)
+    study = json.loads((out / "readers.json").read_text())
+    assert study == metrics["readers"]
+    assert (study["patients"], study["readers"]["value"]) == (6, 1.0)
+    assert study["first"] == study["second"]
+    assert study["first"]["value"] == pytest.approx(metrics["subject"]["mean_dice"])
+    assert "Williams&#39; index" in (out / "report.html").read_text()
     with Image.open(out / "figures" / "scroll_worst.gif") as film:
         worst = min(metrics["subjects"], key=lambda patient: metrics["subjects"][patient]["dice"])
         assert film.n_frames == metrics["subjects"][worst]["slices"]
@@ -130,8 +137,9 @@ def test_overwrite_replaces_results_only(model, small_phantom, tmp_path):
     (out / "metrics.json").write_text("old")
     (out / "figures" / "training.png").write_text("old")  # of which this evaluation has none
     evaluate_model(model, small_phantom, out, overwrite=True)
-    missing = {"figures/training.png", module.UNCERTAINTY}
-    missing |= {f"figures/{name}.png" for name in ("filtering_curves", "risk_coverage")}
+    missing = {"figures/training.png", module.UNCERTAINTY, module.READERS}
+    pictures = ("filtering_curves", "risk_coverage", "readers")
+    missing |= {f"figures/{name}.png" for name in pictures}
     assert files(out) == set(module.RESULTS) - missing
     assert json.loads((out / "metrics.json").read_text())["threshold"] == 0.5
 

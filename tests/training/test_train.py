@@ -137,6 +137,10 @@ def test_overwrite_replaces_a_run(tiny, tmp_path):
 
 
 RECIPES = {
+    "stages": {
+        "data": {"normalization": "brain", "augment": "scanners"},
+        "training": {"epochs": 3, "sizes": [16, 24]},
+    },
     "average": {"model": {"dropout": 0.3}, "training": {"epochs": 3, "ema": 0.5}},
     # Scored as never getting better: the rate is halved after epoch 6, training stops after 8.
     "plateau": {
@@ -149,7 +153,10 @@ RECIPES = {
 STEPS = 6  # an epoch
 
 
-@pytest.mark.parametrize(("recipe", "stop"), [("average", STEPS + 2), ("plateau", 6 * STEPS + 2)])
+@pytest.mark.parametrize(
+    ("recipe", "stop"),
+    [("stages", STEPS + 2), ("average", STEPS + 2), ("plateau", 6 * STEPS + 2)],
+)
 def test_broken_off_and_resumed_is_bit_identical(
     recipe, stop, tiny, tmp_path, monkeypatch, read_history, assert_same_result
 ):

@@ -115,7 +115,8 @@ def search(
     with locked(out, "training here", "search folder"):
         check_search(out, settings, resume, overwrite)
         cases = find_data(config.data.path)
-        cache = build_cache(cases, config.data.image_size, progress=progress)
+        data = config.data
+        cache = build_cache(cases, data.image_size, None, progress, data.normalization)
         # What cannot be trained at all is known at once.
         for number, one in enumerate(rounds or [Round({})]):
             try:
@@ -216,7 +217,8 @@ def _train(
     try:
         config = with_options(make_config(settings["config"]), options)
         save_config(config, folder / "config.yaml")
-        cache = build_cache(cases, config.data.image_size)
+        normalization = config.data.normalization
+        cache = build_cache(cases, config.data.image_size, normalization=normalization)
         folds = chosen_folds(config, cache, settings["folds"])
         return train_trial(config, cache, folds, folder, report)
     except InputError as error:
