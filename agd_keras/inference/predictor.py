@@ -246,7 +246,7 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
             # The optimiser's state is with the run, for --resume, not in the model.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             model = keras.saving.load_model(path, safe_mode=True, compile=compiled)
-            if compiled and isinstance(model, keras.Model):
+            if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
                 spare(model)
     except Exception as error:  # whatever the file holds, the reader of it must not show through
         # Keras tells the reason at the end of a long tale.

@@ -58,7 +58,7 @@ def test_rounding_is_no_error():
 
 def test_networks_of_different_size_are_no_ensemble():
     networks = [SimpleNamespace(input_shape=(None, side, side, 3)) for side in (8, 16)]
-    with pytest.raises(InputError, match=r"^runs/mine: .* one input size, found \[8, 16\]"):
+    with pytest.raises(InputError, match=r"^runs/mine: .* one shape of input, found"):
         Predictor(networks, name="runs/mine")
 
 
@@ -80,5 +80,5 @@ def test_a_model_of_another_input_is_refused(tmp_path):
         image = keras.Input(shape)
         mask = keras.layers.Conv2D(1, 1, activation="sigmoid", name="mask")(image)
         keras.Model(image, {"mask": mask}).save(tmp_path / "model.keras")
-        with pytest.raises(InputError, match=r"model\.keras: expected one input \(batch, side"):
+        with pytest.raises(InputError, match=r"model\.keras: .* expected the same height and width"):
             load_model(tmp_path / "model.keras")

@@ -233,7 +233,7 @@ def test_a_name_too_long_for_its_outputs(tmp_path):
         predict_files(Bright(), [tmp_path / "in"], tmp_path / "out")
     rows = _table(tmp_path / "out")
     assert [row["voxels"] for row in rows] == ["9", ""]
-    assert "_mask.png: a name of more than 255 bytes" in rows[1]["notes"]
+    assert "the name is too long for outputs" in rows[1]["notes"]
 
 
 def test_a_single_bad_case_is_its_own_error_and_leaves_nothing(tmp_path):

@@ -218,7 +218,7 @@ def test_contrasts_without_a_prefix(tmp_path, error_of):
             image.to_filename(tmp_path / case / f"{name}.nii.gz")
     sources = find_cases([tmp_path])
     assert [source.case_id for source in sources] == ["A/A", "B/B"]
-    assert find_cases([tmp_path / "A"])[0].name == "A"
+    assert find_cases([tmp_path / "A"])[0].case_id == "A"
     case = read_case(sources[1])
     assert case.masks == ("B/B_mask.nii.gz",)
     for place in range(3):

@@ -28,7 +28,7 @@ def _found(root: Path, *inputs: str, **options) -> dict[str, object]:
     """By case: names of the files by contrast, or the problem."""
     cases = find_cases([root / name for name in inputs] or [root], **options)
     return {
-        case.name: case.problem
+        case.case_id: case.problem
         or {
             contrast: file.relative_to(root).as_posix().removesuffix(".nii.gz")
             for contrast, file in zip(case.contrasts or ("FLAIR",), case.files, strict=True)

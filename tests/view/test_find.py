@@ -15,7 +15,6 @@ from PIL import Image
 
 from agd_keras.data.datasets import find_data
 from agd_keras.errors import InputError
-from agd_keras.evaluation.evaluate import by_patient
 from agd_keras.inference.predict_files import predict_files
 from agd_keras.models import agd_autoencoder
 from agd_keras.view.find import find_listing
@@ -84,8 +83,8 @@ def test_pictures_of_a_patient(small_phantom, tmp_path):
     listing = find_listing([tmp_path / "out", patient], "none")
     [entry] = listing.entries
     shown = entry.load()
-    own = by_patient(find_data(small_phantom))[patient.name]
-    truth = np.stack([np.asarray(Image.open(one.mask)) > 0 for one in own])
+    [ref] = [one for one in find_data(small_phantom) if one.case_id == patient.name]
+    truth = np.stack([np.asarray(Image.open(path)) > 0 for path in ref.label])
     np.testing.assert_array_equal(shown.layers["truth"][1], truth)
     assert shown.spacing is None
 
@@ -120,7 +119,7 @@ def test_links_that_lead_out_show_nothing(predictions, scans, tmp_path):
 def run(small_phantom, tmp_path):
     """What a view needs of a run of two folds, with untrained networks."""
     folder = tmp_path / "run"
-    patients = sorted(by_patient(find_data(small_phantom)))
+    patients = [one.case_id for one in find_data(small_phantom)]
     for index, tested in enumerate((patients[:3], patients[3:])):
         fold = folder / f"fold-{index}"
         fold.mkdir(parents=True)

@@ -182,7 +182,7 @@ def test_probabilities_outside_their_range(value, monkeypatch):
     client = ServingClient("http://host/v1/models/agd")
     answer = {"predictions": [{"mask": np.full((32, 32, 1), value).tolist()}] * 2}
     monkeypatch.setattr(RestClient, "_send", lambda *_, **__: answer)
-    with pytest.raises(InputError, match=r"agd: expected probabilities from 0 to 1 in 'mask'"):
+    with pytest.raises(InputError, match=r"agd: expected 'mask' from 0 to 1"):
         client.predict_patient(np.random.default_rng(0).integers(0, 255, (2, 40, 40, 3)))
 
 
