@@ -110,7 +110,7 @@ def main(modules: list[str]) -> None:
         for item, result in lived:
             changes = [line for line in result["diff"].splitlines() if line[:1] in "+-"]
             (place,) = item["mutations"]
-            print(f"  line {place['start_pos'][0]}:", *(line.strip() for line in changes[2:]))
+            print(f"  line {place['start_pos'][0]}:", *(line.strip() for line in changes[3:]))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ def test_fewer_patients_than_portions(patients, folds):
         (12, {"portions": 0}, "portions 0"),
         (12, {"validation_portions": 0}, "validation portions 0"),
         (12, {"validation_portions": 8}, "nothing left to train on"),
+        (12, {"validation_portions": 9}, "nothing left to train on"),
         (12, {"split": "slice"}, "split 'slice': expected one of subject, record"),
     ],
 )
@@ -131,6 +132,12 @@ def test_single_test_is_the_first_of_five_folds(split, validation):
     assert single == make_folds(slices, areas, folds=5, **options)[0]
     units = len(single.test) + len(single.validation) + len(single.train)
     assert len(single.test) == pytest.approx(units / 5, abs=2)
+
+
+def test_single_test_is_one_fifth_of_any_number_of_portions():
+    slices, areas = _dataset(0, 40)
+    (single,) = make_folds(slices, areas, portions=20)
+    assert [len(side) for side in (single.train, single.validation, single.test)] == [30, 2, 8]
 
 
 def test_single_test_of_few_patients():

@@ -1,5 +1,7 @@
 """Overlap, cross-entropy and intervals against scikit-learn and closed forms."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -34,6 +36,13 @@ def test_counts_do_not_overflow():
 
 def test_counts_of_two_stacks_add_up():
     assert Counts(1, 20, 300, 4000) + Counts(5, 60, 700, 8000) == Counts(6, 80, 1000, 12000)
+
+
+def test_counts_of_nothing():
+    assert Counts() == Counts(0, 0, 0, 0)
+    assert scores.accuracy(Counts()) == scores.specificity(Counts()) == 1.0
+    with pytest.raises(FrozenInstanceError):
+        Counts().tp = 1
 
 
 OVERLAPS = (scores.dice, scores.iou, scores.precision, scores.recall)
