@@ -125,7 +125,7 @@ def find_cases(
     Example:
 
     >>> from agd_keras.data.phantom import ensure_phantom
-    >>> [case.name for case in find_cases([ensure_phantom(patients=2, slices=2, size=32)])]
+    >>> [case.case_id for case in find_cases([ensure_phantom(patients=2, slices=2, size=32)])]
     ['phantom_001', 'phantom_002']
     """
     found: list[CaseRef] = []
