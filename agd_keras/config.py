@@ -43,10 +43,10 @@ class DataConfig(_Section):
     folds: int = Field(
         1, ge=0, description="number of folds; 1 for a single test on one fifth, 0 for no test"
     )
-    portions: int = Field(10, ge=3, description="equal parts that the folds are made of")
-    validation_portions: int = Field(1, ge=1, description="of these, parts that validate in a fold")
+    portions: int = Field(10, ge=3, description="equal portions that the folds are made of")
+    validation_portions: int = Field(1, ge=1, description="portions for validation in a fold")
     augment: Literal["none", "paper", "strong", "heavy"] = Field(
-        "strong", description="augmentation recipe"
+        "strong", description="recipe of changes"
     )
     tumor_sampling: float = Field(
         0.0, ge=0, le=1, description="foreground oversampling: share of slices drawn by area"
