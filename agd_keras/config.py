@@ -42,7 +42,7 @@ class DataConfig(_Section):
         "subject", description="what is kept whole: patients (subject) or slices (record)"
     )
     folds: int = Field(
-        1, ge=0, description="test sets in turn; 1 for a single test, of one fifth, 0 for none"
+        1, ge=0, description="number of folds; 1 for a single test on one fifth, 0 for no test"
     )
     portions: int = Field(10, ge=3, description="equal portions that the folds are made of")
     validation_portions: int = Field(1, ge=1, description="portions for validation in a fold")
@@ -53,7 +53,7 @@ class DataConfig(_Section):
         "strong", description="recipe of changes"
     )
     tumor_sampling: float = Field(
-        0.0, ge=0, le=1, description="share of slices drawn in proportion to their tumour area"
+        0.0, ge=0, le=1, description="foreground oversampling: share of slices drawn by area"
     )
 
 
@@ -66,7 +66,7 @@ class ModelConfig(_Section):
     filters: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
         (16, 32, 48, 64), min_length=1, max_length=8, description="channels of the encoder blocks"
     )
-    depth: int = Field(1, ge=1, le=16, description="convolutions in a block")
+    depth: int = Field(1, ge=1, le=16, description="convolutions per stage")
     stem_stride: int = Field(2, ge=1, le=4, description="stride ahead of the first block")
     skips: tuple[int, ...] = Field((1, 2, 3, 4), description="levels with a skip connection")
     attention: bool = Field(True, description="gate the skip connections")
@@ -125,7 +125,7 @@ class TrainingConfig(_Section):
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
     schedule: Literal["constant", "cosine", "plateau"] = Field(
-        "cosine", description="course of the learning rate"
+        "cosine", description="learning rate schedule"
     )
     warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear rise, with cosine")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of adamw")
@@ -136,14 +136,14 @@ class TrainingConfig(_Section):
     ] = Field("cross_entropy_dice", description="loss of the mask")
     edge_weight: float = Field(0.2, ge=0, description="weight of the edge's cross-entropy")
     monitor: Literal["dice", "bce"] = Field(
-        "dice", description="validation figure that picks the best epoch and stops early"
+        "dice", description="validation metric that picks the best epoch and stops early"
     )
-    patience: int = Field(0, ge=0, description="epochs without a better figure to stop, 0 for all")
+    patience: int = Field(0, ge=0, description="epochs without a gain before stopping, 0 for all")
     precision: Precision = Field("auto", description="precision policy")
     strategy: Literal["auto", "cpu", "gpu", "mirrored", "multiworker", "tpu"] = Field(
         "auto", description="devices to train on; mirrored: all of this machine"
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of split, weights, order and changes")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of split, weights, order, augmentation")
     deterministic: bool = Field(False, description="same bits in every run, slower")
 
 

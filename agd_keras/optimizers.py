@@ -1,4 +1,4 @@
-"""The optimiser of a training: AdamW whose weight decay spares what it would only harm."""
+"""The optimiser of a training: AdamW whose weight decay leaves out biases and normalisations."""
 
 import keras
 

@@ -4,7 +4,7 @@ Cosmic Ray changes a copy of the tree, in build/mutation: operators, comparisons
 `break`, `not`, decorators. Each fault is a run of the module's own tests, which stops at the first
 that fails. What was done stays: a second call goes on, if neither module nor tests have changed.
 
-    make mutation MODULES="evaluation/scores.py data/folds.py"
+    make mutation MODULES="evaluation/scores.py data/splits.py"
 
 Without MODULES all of training/, data/ and evaluation/: a night, if not two.
 """
@@ -22,10 +22,10 @@ COPY = ROOT / "build" / "mutation"
 ROOMS = ("training", "data", "evaluation")
 # Tests of a module: those called after it, in the folder called after its room; else these.
 TESTS = {
-    "training/network.py": "tests/training/test_options.py tests/training/test_fused.py",
-    "training/fit_fold.py": "tests/training/test_options.py tests/training/test_train.py",
+    "training/build.py": "tests/training/test_options.py tests/training/test_fused.py",
+    "training/fit.py": "tests/training/test_options.py tests/training/test_train.py",
     "training/callbacks.py": "tests/training/test_options.py tests/training/test_train.py",
-    "evaluation/subjects.py": "tests/evaluation/test_evaluate.py tests/runs/test_aggregate.py",
+    "evaluation/patients.py": "tests/evaluation/test_evaluate.py tests/runs/test_aggregate.py",
 }
 # Of each operator three others are enough; `|` is mostly part of an annotation.
 LEFT_OUT = (

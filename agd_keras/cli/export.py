@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--data",
-        help="`phantom` or a folder in the kaggle_3m layout, to compare on (that of the run)",
+        help="`phantom`, a folder of scans or a table of cases, to compare on (that of the run)",
     )
     parser.add_argument(
         "--quantize",

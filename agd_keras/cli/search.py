@@ -21,7 +21,7 @@ FLAGS = {
     "--precision": "training.precision",
     "--seed": "training.seed",
 }
-DESCRIPTION = """Try options and rank them by their figure on the validation patients.
+DESCRIPTION = """Try options and rank them by their metric on the validation patients.
 
 Test patients have no part in it. A file of --rounds is a list of trials:
 

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         "--recipe",
         choices=STUDIES,
         help="a whole study, each variant a run in the folder, in one table: the paper's eight "
-        "protocols, what its record-wise split leaks, what gates and edge detector are worth",
+        "protocols, what its split by slice leaks, what gates and edge detector are worth",
     )
     options.add_executor_options(parser)
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/DATA-PRESET)")

@@ -18,7 +18,7 @@ SPLITS = ("subject", "record")
 
 @dataclass(frozen=True)
 class Fold:
-    """Who trains, validates and tests: patients if split by subject, else names of slices."""
+    """Who trains, validates and tests: patients if split by patient, else names of slices."""
 
     index: int
     train: tuple[str, ...]
@@ -33,7 +33,7 @@ def _unit(one: Slice, split: str) -> str:
 
 
 def _deal(units: list[str], areas: Mapping[str, int], portions: int, seed: int) -> list[list[str]]:
-    """Deals units to portions of equal size and, stratum by stratum, of like tumour area."""
+    """Divides units into portions of equal size and, stratum by stratum, of like tumour area."""
     from sklearn.model_selection import StratifiedKFold  # slow to import
 
     # Strata are runs of the ranking by area, just long enough to give to every portion.
@@ -55,20 +55,20 @@ def make_folds(
 ) -> list[Fold]:
     """Makes the folds of a cross-validation, in which every unit is tested once, or a single test.
 
-    Units (patients, or slices) are dealt at random to portions, balanced by tumour area. Fold `i`
-    tests the `i`-th run of `portions / folds` portions, validates on those that follow and trains
-    on the rest. The order of `slices` does not matter. A single test is of one fifth of the
+    Units (patients, or slices) are divided into portions at random, balanced by tumour area. Fold
+    `i` tests the `i`-th run of `portions / folds` portions, validates on those that follow and
+    trains on the rest. The order of `slices` does not matter. A single test is of one fifth of the
     portions: of ten portions, the first of five folds. Without any test, the first portions
     validate and all others train: a model to give away, once others have said how good it is.
 
-    Splitting by record puts slices of one patient on both sides, so that its figures flatter.
+    Splitting by slice (`record`) puts slices of one patient on both sides: its figures flatter.
 
     Args:
         slices: The data set.
         areas: Tumour pixels of each slice, by its name.
         folds: Number of folds; 1 for a single test, 0 for none.
         split: `"subject"` or `"record"`.
-        seed: Seed of the deal.
+        seed: Seed of the split.
         portions: Multiple of `folds`. With fewer units than portions it falls to the largest
             multiple that they fill, and `validation_portions` with it.
         validation_portions: Portions that validate in each fold. 10 portions in 5 folds with 2 for
@@ -127,7 +127,7 @@ def save_folds(folds: Sequence[Fold], path: str | Path, split: str, seed: int) -
         folds: What `make_folds` made.
         path: File to write.
         split: `"subject"` or `"record"`, noted in the file.
-        seed: Seed of the deal, noted in the file.
+        seed: Seed of the split, noted in the file.
 
     Example:
 

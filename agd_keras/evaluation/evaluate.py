@@ -61,8 +61,8 @@ def evaluate(
         protocol: How the model came about and what it is measured on: the keys of `PROTOCOL` and
             any further ones. A key not given is None.
         on_case: Called with name and entry of each case as it is done.
-        scored: By case the places of the slices to score, where they are only some of them, as in a
-            record-wise split: `predict` sees the whole case, over which intensities are normalised.
+        scored: By case the indices of the slices to score, where they are only some of them, as in
+            a split by slice: `predict` sees the whole case, over which intensities are normalised.
         make_mask: Function of the probabilities of a whole case that returns its mask, boolean.
             Default: what is at or above the threshold.
 

@@ -175,9 +175,10 @@ def scale_temperature(probability: np.ndarray, temperature: float) -> np.ndarray
     """Divides the logits of probabilities by a temperature, less and less where they are sure.
 
     Networks that are trained on overlap are too sure along the outlines of tumour, and rightly sure
-    of most of the background. One divisor for both either leaves the outlines as they are or lays a
-    haze over the head, so a temperature above 1 fades: the logit z becomes z · (1/T + (1 - 1/T) ·
-    min(1, (z / 10)²)), which is z / T at the outline and z where it is 10 or more.
+    of most of the background. One divisor for both either leaves the outlines as they are or raises
+    probabilities all over the head. So a temperature above 1 depends on the logit (a rule of our
+    own): z becomes z · (1/T + (1 - 1/T) · min(1, (z / 10)²)), which is z / T at the outline and z
+    where it is 10 or more.
 
     Args:
         probability: Float array of any shape, values 0 to 1.

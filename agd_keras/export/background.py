@@ -1,4 +1,4 @@
-"""The rule of `data.background` as TensorFlow operations, to lie in an exported file."""
+"""The rule of `io.background` as TensorFlow operations, to lie in an exported file."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from agd_keras.io.background import AWAY, BORDER, DARKER, SHARE
 
-# `data.background.LIMIT` in steps: a file of float16 weights has zero in place of its inverse.
+# `io.background.LIMIT` in steps: a file of float16 weights has zero in place of its inverse.
 STEP = 2.0**-20
 
 

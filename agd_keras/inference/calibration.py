@@ -76,14 +76,14 @@ def fit_calibration(
     """Fits the temperature on all pixels of validation patients.
 
     Over all pixels the likelihood is a proper score of the whole map. On the pixels near tumour
-    alone a higher temperature would fit better, at the price of a haze around them that adds up to
-    more tumour than there is.
+    alone a higher temperature would fit better, but raise the probabilities around them, which add
+    up to more tumour than there is.
 
     Args:
         predict: Function of a case that returns the probabilities of the model as it was trained,
             as for `evaluate`.
         cases: Validation cases: neither trained nor tested on.
-        scored: By case the places of the validation slices, where they are only some of them.
+        scored: By case the indices of the validation slices, where they are only some of them.
 
     Returns:
         The `Calibration`, of threshold 0.5; temperature 1 if no slice has tumour.

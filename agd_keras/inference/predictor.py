@@ -124,7 +124,7 @@ class Predictor:
 
         Args:
             images: All slices of a patient, as for `predict_patient`.
-            place: Which of them, from 0.
+            place: Index of the slice, from 0.
 
         Returns:
             By name of output or attention gate: tumour probability `mask`, edge probability

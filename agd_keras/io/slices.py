@@ -12,7 +12,7 @@ class Slice:
         patient: The person, the unit of splitting.
         case: The scan.
         number: What the source calls the slice; without a number of its own, 1 is the lowest.
-        place: Where it lies in the stack of its case, 0 is the lowest.
+        place: Slice index in the stack of its case, 0 is the lowest.
 
     Example:
 
@@ -47,7 +47,7 @@ def by_case(slices: Iterable[Slice]) -> dict[str, list[Slice]]:
 
 
 def places(slices: Iterable[Slice]) -> dict[str, list[int]]:
-    """Says which places of each case's stack the slices are, as `evaluate` takes them.
+    """Says which slice indices of each case's stack they are, as `evaluate` takes them.
 
     Example:
 

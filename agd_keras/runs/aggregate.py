@@ -76,7 +76,7 @@ def gather(run: str | Path) -> dict[str, Any]:
         run: A run folder; its folds may come from different machines.
 
     Returns:
-        What `evaluate` returns, over all patients; in a record-wise run, the slices of a patient
+        What `evaluate` returns, over all patients; in a run split by slice, the slices of a patient
         are added up over folds, and surface distances, which do not add, are None. Also `folds`:
         by group and figure the value of each fold, their `mean` and sample deviation `std`.
 

@@ -12,9 +12,8 @@ from agd_keras.wording import counted
 GROUPS = ("pooled", "subject", "slice", "calibration")
 COLUMNS = ("accuracy", "precision", "recall", "f1", "iou", "bce", "mean dice", "median dice")
 RECORD_WISE = (
-    "Slices were dealt over the folds one by one, so slices of one patient stand on both sides, in "
-    "training and in test: the figures flatter. Subject-wise figures are the ones to expect on "
-    "new patients."
+    "Data split by slice: slices of one patient stand on both sides, in training and in test, and "
+    "the figures flatter. Those of a split by patient are the ones to expect on new patients."
 )
 ANCHORS: tuple[dict[str, Any], ...] = (
     {

@@ -24,7 +24,7 @@ def find_origin(model: str | Path, cases: Iterable[CaseRef]) -> dict[str, Any]:
     Returns:
         `split`, `folds`, `augmentation`, `seed` and `model` for the protocol, and
         `patients_seen_in_training`: how many patients of `cases` the model was trained or
-        validated on, by their names; of a record-wise run each with any such slice. What the
+        validated on, by their names; of a run split by slice each with any such slice. What the
         folder does not tell is None.
 
     Raises:

@@ -177,7 +177,7 @@ def stages_of(config: RunConfig) -> list[tuple[int, int, int]]:
 def score_cached(predictor: Predictor, cache: Cache, slices: Sequence[Slice]) -> dict[str, Any]:
     """Scores slices by the one measure, from what the cache holds of them.
 
-    Nothing is decoded or normalised again at each epoch, and in a record-wise split the slices keep
+    Nothing is decoded or normalised again at each epoch, and in a split by slice the slices keep
     the normalisation over their whole patient.
 
     Args:

@@ -1,4 +1,4 @@
-"""A patient's slices as a film, from the lowest to the highest, small enough for a report."""
+"""A patient's slices as an animation, from the lowest to the highest, small enough for a report."""
 
 import io
 
@@ -11,7 +11,7 @@ from agd_keras.viz.colors import PREDICTION, TRUTH
 from agd_keras.viz.montage import grey_range
 
 GREYS = 32  # with more the files grow, with fewer the brain has steps
-PIXELS = 2_400_000  # of all slices together: keeps the film below 1 MB
+PIXELS = 2_400_000  # of all slices together: keeps the file below 1 MB
 SIDE, MARGIN = 256, 4
 BAR = 12  # height of the strip below the slices: two rows and a little air
 
@@ -21,7 +21,7 @@ _BLUE, _ORANGE, _WHITE = GREYS, GREYS + 1, GREYS - 1
 def scroll(
     images: np.ndarray, truth: np.ndarray, prediction: np.ndarray, milliseconds: int = 150
 ) -> bytes:
-    """Makes a film of FLAIR with the outlines of both masks.
+    """Makes an animated GIF of FLAIR with the outlines of both masks.
 
     The strip below tells where in the stack the slice is (white), and in which slices there is
     tumour: blue in truth, orange in the prediction. Where both outlines run along the same pixels
@@ -56,8 +56,8 @@ def scroll(
         for place in range(len(flair))
     ]
     buffer = io.BytesIO()
-    film = {"save_all": True, "append_images": frames[1:], "duration": milliseconds, "loop": 0}
-    frames[0].save(buffer, "GIF", optimize=False, **film)
+    options = {"save_all": True, "append_images": frames[1:], "duration": milliseconds, "loop": 0}
+    frames[0].save(buffer, "GIF", optimize=False, **options)
     return buffer.getvalue()
 
 

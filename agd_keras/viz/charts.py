@@ -201,7 +201,7 @@ def summary_figures(metrics: dict[str, Any]) -> dict[str, Figure]:
 
 
 def save_figures(drawn: Mapping[str, Figure | bytes], folder: str | Path) -> None:
-    """Saves figures as PNG files, and films as GIF files.
+    """Saves figures as PNG files, and animations as GIF files.
 
     Args:
         drawn: Figures, or what `scroll` returned, by the name of their file.
