@@ -81,7 +81,7 @@ def train(
     if writes:
         check_folder(out, config, resume, overwrite)
     chosen = choose_folds(config.data.folds, only)
-    cases = find_data(config.data.path)
+    cases = find_data(config.data.path, config.data.layout, config.data.persons)
     cache = build_cache(cases, config.data.image_size, progress=progress)
     folds = deal_folds(config, cache)
     if writes:
