@@ -18,9 +18,7 @@ logger = logging.getLogger(__name__)
 PHANTOM, AUTO = "phantom", "auto"
 
 
-def find_data(
-    data: str | Path, layout: str = AUTO, persons: str | None = None
-) -> list[CaseRef]:
+def find_data(data: str | Path, layout: str = AUTO, persons: str | None = None) -> list[CaseRef]:
     """Finds the cases of a data set, with their labels, and logs what was recognised.
 
     Args:

@@ -11,13 +11,14 @@ import agd_keras
 from agd_keras.inference.uncertainty import METHODS
 from agd_keras.runs.executor import EXECUTORS
 
-COMMANDS = ("train", "evaluate", "predict", "export", "search")
+COMMANDS = ("train", "evaluate", "predict", "export", "search", "inspect")
 REQUIRED = {
     "train": [],
     "evaluate": ["--model", "m", "--data", "d", "--out", "o"],
     "predict": ["a.png", "--model", "m", "--out", "o"],
     "export": ["--model", "m", "--format", "tflite", "--out", "o"],
     "search": ["--rounds", "paper"],
+    "inspect": ["d"],
 }
 HELP = """
 import importlib, sys
