@@ -90,10 +90,10 @@ def read_split(
         for index, sides in enumerate(_pairs(path, content)):
             train, test = _by_person(f"{path}, fold {index}", sides, persons)
             own = [one for one in slices if one.patient in train]
-            try:
-                [dealt] = make_folds(own, areas, 0, split, seed, portions, validation_portions)
-            except InputError as error:
-                raise InputError(f"{path}, fold {index}: to train on, {error}") from None
+            if len(train) < 3:
+                found = counted(len(train), "person")
+                raise InputError(f"{path}, fold {index}: {found} to train on, expected at least 3")
+            [dealt] = make_folds(own, areas, 0, split, seed, portions, validation_portions)
             folds.append(Fold(index, dealt.train, dealt.validation, tuple(sorted(test))))
     _check(path, folds, {one.patient if split == "subject" else one.name for one in slices})
     return folds

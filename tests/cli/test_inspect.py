@@ -135,7 +135,7 @@ def test_persons_with_several_scans(brats, capsys):
     shown = capsys.readouterr().out
     assert "3 cases of 1 person" in shown
     assert re.search(
-        r"several scans of phantom: phantom_001\w*, phantom_002\w*, phantom_003", shown
+        r"scans of phantom: phantom_001\w*, phantom_002\w*, phantom_003", shown
     )
 
 

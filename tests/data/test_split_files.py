@@ -49,7 +49,7 @@ def test_cases_without_a_part_are_told(tmp_path, caplog):
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 99), folds=st.integers(2, 5), count=st.integers(5, 30))
+@given(seed=st.integers(0, 99), folds=st.integers(2, 5), count=st.integers(10, 30))
 def test_tests_survive_the_way_to_nnunet_and_back(tmp_path_factory, seed, folds, count):
     slices = [Slice(f"p{n // 2}", f"c{n}", 1, 0) for n in range(2 * count)]
     areas = {one.name: seed * n % 7 for n, one in enumerate(slices)}
@@ -93,7 +93,7 @@ WRONG = {
     "a person on two sides": ([(["A1", *REST], ["A2"])], "person A has scans on both sides"),
     "half a person": ([(["A1", *REST], ["E"])], "case A2 is not named, but others of its person"),
     "tested twice": ([(REST, ["E"]), (REST, ["E"])], "E is tested in folds 0 and 1"),
-    "too few": ([(["B"], ["E"])], "fold 0: to train on, a data set of one patient"),
+    "too few": ([(["B"], ["E"])], "fold 0: 1 person to train on, expected at least 3"),
     "an empty side": ([(REST, [])], "fold 0: expected lists of cases"),
     "no names": ([(REST, [1])], "fold 0: expected lists of cases"),
     "no lists": ([(REST, "E")], "fold 0: expected lists of cases"),

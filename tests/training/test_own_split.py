@@ -71,7 +71,7 @@ def test_a_run_by_the_split_of_nnunet_on_a_table(nnunet, tiny, tmp_path, capsys)
     assert train_command.main(["--out", str(run), "--resume", "--fold", "0"]) == 0
 
     edited = json.loads(split.read_text())
-    edited[0]["train"], edited[0]["val"] = edited[0]["val"] + ["phantom_004"], ["phantom_001"]
+    edited[0] = {"train": [*edited[0]["val"], "phantom_004"], "val": ["phantom_003"]}
     (tmp_path / "mine.json").write_text(json.dumps(edited))
     path = run / "config.yaml"
     path.write_text(path.read_text().replace(str(split.resolve()), str(tmp_path / "mine.json")))
