@@ -147,19 +147,20 @@ def _read(path: str | Path) -> Any:
     return read
 
 
-def _pairs(path: str | Path, content: list[Any]) -> list[tuple[list[str], list[str]]]:
+def _pairs(path: str | Path, content: list[Any]) -> list[tuple[Any, Any]]:
     """Training and validation cases of each fold of nnU-Net."""
     pairs = []
     for index, fold in enumerate(content):
-        sides = [fold.get(side) for side in ("train", "val")] if isinstance(fold, dict) else []
-        named = all(
-            isinstance(side, list) and side and all(isinstance(case, str) for case in side)
-            for side in sides
-        )
-        if not sides or not named:
+        sides = fold if isinstance(fold, dict) else {}
+        train, val = sides.get("train"), sides.get("val")
+        if not (_names(train) and _names(val)):
             raise InputError(f"{path}, fold {index}: expected lists of cases, train and val")
-        pairs.append((sides[0], sides[1]))
+        pairs.append((train, val))
     return pairs
+
+
+def _names(side: Any) -> bool:
+    return isinstance(side, list) and bool(side) and all(isinstance(case, str) for case in side)
 
 
 def _by_person(

@@ -130,7 +130,7 @@ def inspect_data(
     root = data_root(data)
     wanted = None if layout == AUTO else layout
     layout, found = scan_data_set(root, layout=wanted)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if found.cases and not any(case.label for case in found.cases):
         found, notes = scan_data_set(root, False, layout)[1], (NO_LABELS,)
     cases = sorted(name_persons(found.cases, persons))

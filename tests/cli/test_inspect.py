@@ -134,9 +134,7 @@ def test_persons_with_several_scans(brats, capsys):
     assert inspect.main([str(root), "--persons", "(phantom)_"]) == 0
     shown = capsys.readouterr().out
     assert "3 cases of 1 person" in shown
-    assert re.search(
-        r"scans of phantom: phantom_001\w*, phantom_002\w*, phantom_003", shown
-    )
+    assert re.search(r"scans of phantom: phantom_001\w*, phantom_002\w*, phantom_003", shown)
 
 
 def test_the_table_gives_the_same_network_input(brats, tmp_path):
