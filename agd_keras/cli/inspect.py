@@ -55,10 +55,16 @@ def _inspect(arguments: argparse.Namespace) -> None:
     if pictures:
         _draw(report.cases, pictures, arguments.overwrite)
         print(f"pictures: {pictures}")
+    problems = list(report.problems)
     if table:
-        print(f"table: {write([case.ref for case in report.cases], table)}")
-    if report.problems:
-        raise problems_error(report.root, list(report.problems))
+        try:
+            print(f"table: {write([case.ref for case in report.cases], table)}")
+        except InputError as error:
+            if not problems:
+                raise
+            problems.append(str(error))
+    if problems:
+        raise problems_error(report.root, problems)
 
 
 def _refuse_existing(pictures: Path | None, table: Path | None, overwrite: bool) -> None:
@@ -127,11 +133,12 @@ def _listed(names: Sequence[str]) -> str:
 
 def _draw(cases: Sequence["CaseReport"], folder: Path, overwrite: bool) -> None:
     from agd_keras.files import filled
+    from agd_keras.locks import locked
     from agd_keras.viz.contact_sheet import COLUMNS, ROWS, contact_sheet
 
     shown = [case.thumbnail for case in cases if case.thumbnail]
     pages = [shown[at : at + COLUMNS * ROWS] for at in range(0, len(shown), COLUMNS * ROWS)]
-    with filled(folder, overwrite) as made:
+    with locked(folder, tidy=True), filled(folder, overwrite) as made:
         for number, page in enumerate(pages, start=1):
             contact_sheet(page).savefig(made / f"cases_{number}.png", dpi=110)
 

@@ -119,12 +119,13 @@ def save_nnunet(folds: Iterable[Fold], cases: Mapping[str, str], path: str | Pat
     written = []
     for fold in folds:
         # Without a test, nnU-Net reports what picked the epoch.
-        sides = (fold.train + fold.validation, fold.test)
-        train, val = sides if fold.test else (fold.train, fold.validation)
+        val = set(fold.test or fold.validation)
+        train = {*fold.train, *fold.validation} - val
+        sides = {"train": train, "val": val}
         written.append(
             {
-                "train": sorted(case for case, person in cases.items() if person in train),
-                "val": sorted(case for case, person in cases.items() if person in val),
+                side: sorted(case for case, person in cases.items() if person in persons)
+                for side, persons in sides.items()
             }
         )
     write_text(path, json.dumps(written, indent=1) + "\n")
@@ -137,13 +138,12 @@ def _read(path: str | Path) -> Any:
         if len(content) > _MAX_BYTES:
             raise ValueError(f"more than {_MAX_BYTES} bytes")
         read = json.loads(content)
-        if not isinstance(read, list | dict) or not (read if isinstance(read, list) else True):
-            raise ValueError("no fold")
+        folds = read.get("folds") if isinstance(read, dict) else read
+        if not (isinstance(folds, list) and folds):
+            raise ValueError("no list of folds")
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: expected {NNUNET} or folds.json ({reason})") from None
-    if isinstance(read, dict) and not read.get("folds"):
-        raise InputError(f"{path}: expected {NNUNET} or folds.json (no fold)")
     return read
 
 

@@ -207,3 +207,14 @@ def test_contact_sheets_and_what_they_replace(brats, tmp_path, capsys):
     for wrong in ("cases.txt", "none/cases.csv"):
         assert inspect.main([str(root), "--write-table", str(tmp_path / wrong)]) == 1
         assert "expected a name .csv in a folder that exists" in capsys.readouterr().err
+
+
+def test_problems_are_told_also_where_no_table_can_be_written(phantom, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(phantom, root)
+    (root / "phantom_002" / "phantom_002_1_mask.tif").unlink()
+    assert inspect.main([str(root), "--write-table", str(tmp_path / "cases.csv")]) == 1
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == f"error: {root}: 2 problems in the data set"
+    assert "phantom_002_1.tif: has no mask" in lines[0]
+    assert "a table names NIfTI files, case phantom_001 has pictures" in lines[1]
