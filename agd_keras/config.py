@@ -36,13 +36,24 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Which data, how it is split and how it is changed on the way to the network."""
 
-    path: str = Field("phantom", description="`phantom` or a folder in the kaggle_3m layout")
+    path: str = Field(
+        "phantom", description="`phantom`, a folder of scans, or a table of cases as CSV"
+    )
+    layout: str = Field("auto", description="how its files lie, as agd-inspect names it, or auto")
+    persons: str | None = Field(
+        None, description="whose scan a case is: regular expression, its first group"
+    )
     image_size: int = Field(128, ge=16, le=1024, description="side of the network's input, pixels")
     split: Literal["subject", "record"] = Field(
         "subject", description="what is kept whole: patients (subject) or slices (record)"
     )
     folds: int = Field(
         1, ge=0, description="number of folds; 1 for a single test on one fifth, 0 for no test"
+    )
+    folds_file: str = Field(
+        "auto",
+        description="a split as splits_final.json or folds.json has it; auto: of an nnU-Net folder "
+        "its own, none: deal anew",
     )
     portions: int = Field(10, ge=3, description="equal portions that the folds are made of")
     validation_portions: int = Field(1, ge=1, description="portions for validation in a fold")

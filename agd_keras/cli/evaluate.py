@@ -12,9 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser("agd-evaluate", "Score a model on every patient of a data set.")
     options.add_model_option(parser, options.ANY_MODEL, required=True)
     options.add_model_fn(parser)
-    parser.add_argument(
-        "--data", required=True, help="`phantom` or a folder in the kaggle_3m layout"
-    )
+    options.add_data_options(parser, "--data", required=True)
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder for the results")
     options.add_uncertainty_option(parser, "measure how well the model knows where it fails")
     parser.add_argument(
@@ -43,6 +41,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         common.progress_bar("scoring"),
         arguments.uncertainty,
         arguments.second_reader,
+        layout=arguments.layout,
+        persons=arguments.persons,
     )
     common.print_table(summary_table(metrics))
     if study := metrics.get("readers"):

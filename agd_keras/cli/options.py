@@ -203,6 +203,19 @@ def add_uncertainty_option(made: Any, purpose: str) -> None:
     )
 
 
+def add_data_options(made: argparse.ArgumentParser, name: str, **how: Any) -> None:
+    """Adds a data set under a name, `--layout` and `--persons`, as the config describes them."""
+    fields = type(RunConfig.model_fields["data"].default).model_fields
+    made.add_argument(name, help=fields["path"].description, **how)
+    for option in ("layout", "persons"):
+        made.add_argument(
+            f"--{option}",
+            default=fields[option].default,
+            metavar=option.upper(),
+            help=fields[option].description,
+        )
+
+
 def indices(text: str) -> list[int] | None:
     """Reads numbers from 0 on, as `0,3`; None for `all`."""
     if text == "all":

@@ -12,9 +12,12 @@ from agd_keras.training.quiet import load_keras
 PAPER = "paper"
 FLAGS = {
     "--data": "data.path",
+    "--layout": "data.layout",
+    "--persons": "data.persons",
     "--model-fn": "model.name",
     "--split": "data.split",
     "--folds": "data.folds",
+    "--folds-file": "data.folds_file",
     "--image-size": "data.image_size",
     "--epochs": "training.epochs",
     "--monitor": "training.monitor",

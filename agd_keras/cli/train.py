@@ -12,9 +12,12 @@ from agd_keras.training.quiet import load_keras
 
 FLAGS = {
     "--data": "data.path",
+    "--layout": "data.layout",
+    "--persons": "data.persons",
     "--model-fn": "model.name",
     "--split": "data.split",
     "--folds": "data.folds",
+    "--folds-file": "data.folds_file",
     "--augment": "data.augment",
     "--image-size": "data.image_size",
     "--epochs": "training.epochs",

@@ -70,13 +70,15 @@ def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples
     if (run / "config.yaml").is_file() and (run / "folds.json").is_file():
         settings = load_config(run / "config.yaml").get("data") or {}
     own = settings.get("path")
-    if data is None and own and Path(own).is_dir():
+    how: dict[str, Any] = {}
+    if data is None and own and Path(own).exists():
         data = own
+        how = {key: settings[key] for key in ("layout", "persons") if key in settings}
     if data is None:
         why = f"the data of the run, {own}, are not here" if own else "the model names no data"
         logger.warning("%s: %s, compared on the phantom; --data names others", model, why)
         data = "phantom"
-    cases = find_data(data)
+    cases = find_data(data, **how)
     if settings.get("split") == "subject":  # else no patient is new to the model
         known = {case.patient_id for case in cases}
         for fold in load_folds(run / "folds.json"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.io.labels import check_pictures, read_labelled
+from agd_keras.io.labels import check_pictures, check_volumes
 from agd_keras.io.layouts import bids_labels, decathlon, kaggle_3m, named, nnunet, table
 from agd_keras.io.layouts.found import Found
 
@@ -50,6 +50,41 @@ def recognise_layout(root: str | Path) -> str:
     raise InputError(f"{root}: expected a folder of scans or a table as CSV, found nothing")
 
 
+def scan_data_set(
+    root: str | Path, labelled: bool = True, layout: str | None = None
+) -> tuple[str, Found]:
+    """Finds what a data set holds, sound or not.
+
+    Args:
+        root: Its folder, or its table.
+        labelled: Whether an image without a label is a problem.
+        layout: A name of `LAYOUTS`. Default: what `recognise_layout` says.
+
+    Returns:
+        The layout, and what was `Found`.
+
+    Raises:
+        InputError: The folder is no data set, or what describes it cannot be used.
+
+    Example:
+
+    >>> from agd_keras.data.phantom import ensure_phantom
+    >>> layout, found = scan_data_set(ensure_phantom(patients=3, slices=2, size=32))
+    >>> layout, len(found.cases)
+    ('kaggle_3m', 3)
+    """
+    root = Path(root)
+    layout = layout or recognise_layout(root)
+    if layout not in LAYOUTS:
+        raise InputError(f"--layout {layout}: expected one of {', '.join(LAYOUTS)}")
+    if not root.exists():
+        raise InputError(f"{root}: expected a folder of scans or a table as CSV, found nothing")
+    if root.is_dir() == (layout == "table"):
+        expected = "a table as CSV" if layout == "table" else "a folder of scans"
+        raise InputError(f"--layout {layout}: expected {expected}, found {root}")
+    return layout, LAYOUTS[layout][1](root, labelled)
+
+
 def find_data_set(
     root: str | Path, labelled: bool = True, layout: str | None = None
 ) -> list[CaseRef]:
@@ -75,10 +110,7 @@ def find_data_set(
     3
     """
     root = Path(root)
-    layout = layout or recognise_layout(root)
-    if layout not in LAYOUTS:
-        raise InputError(f"--layout {layout}: expected one of {', '.join(LAYOUTS)}")
-    found = LAYOUTS[layout][1](root, labelled)
+    layout, found = scan_data_set(root, labelled, layout)
     if found.problems:  # all of them at once, also those within the files
         sound = [case for case in found.cases if case.label and not case.problem]
         raise problems_error(root, [*found.problems, *check_cases(sound)])
@@ -88,8 +120,6 @@ def find_data_set(
         names = ", ".join(str(path.relative_to(root)) for path in found.ignored[:5])
         more = f" and {len(found.ignored) - 5} more" if len(found.ignored) > 5 else ""
         logger.warning("%s: ignored what is no case: %s%s", root, names, more)
-    if layout != "kaggle_3m":
-        logger.info("%s: layout %s, %d cases", root, layout, len(found.cases))
     return sorted(found.cases)
 
 
@@ -117,7 +147,7 @@ def check_cases(cases: Iterable[CaseRef]) -> list[str]:
     """Reads every case and reports all that is wrong, in one pass.
 
     Args:
-        cases: What `find_data_set` found.
+        cases: What `find_data_set` found; of one without a label, only the images are read.
 
     Returns:
         One line for each problem, naming the file. Empty if all is well.
@@ -133,10 +163,4 @@ def check_cases(cases: Iterable[CaseRef]) -> list[str]:
 
 
 def _check_case(case: CaseRef) -> list[str]:
-    if case.kind == "picture":
-        return check_pictures(case)
-    try:
-        read_labelled(case)
-    except InputError as error:
-        return [str(error)]
-    return []
+    return check_pictures(case) if case.kind == "picture" else check_volumes(case)

@@ -154,8 +154,9 @@ def square_view(
     if prod(padded_shape) > MAX_VOXELS:  # a few bytes of a compressed file could ask for a lot
         found = "x".join(map(str, padded_shape))
         raise InputError(f"{found} voxels in square slices, expected at most {MAX_VOXELS}")
-    top, left = more // 2
-    where = (slice(None), slice(top, top + counts[0]), slice(left, left + counts[1]))
+    top, left = (more // 2).tolist()  # whole numbers that JSON knows
+    height, width = images.shape[1:3]
+    where = (slice(None), slice(top, top + height), slice(left, left + width))
     air = images.min(axis=(0, 1, 2))
     padded = np.tile(air, (*padded_shape, 1))
     padded[where] = images

@@ -1,6 +1,7 @@
 """Reading a case together with its label, on one grid."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,54 @@ def _shapes(image: Path, mask: Path | None, problems: list[str]) -> list[tuple[i
         except InputError as error:
             problems.append(str(error))
     return shapes
+
+
+def check_volumes(ref: CaseRef) -> list[str]:
+    """Reads a case of NIfTI or DICOM and reports all that is wrong with it.
+
+    Args:
+        ref: A case of either kind; without a label, only its images are read.
+
+    Returns:
+        One line for each problem, naming the file: each damaged one, then what is wrong with the
+        rest together, as a label on another grid.
+
+    Example:
+
+    >>> check_volumes(CaseRef("a", "nifti", (Path("a.nii"),)))
+    ['a.nii: expected a file, found nothing']
+    """
+    first = _problem(ref)
+    if first is None:
+        return []
+    if ref.kind != "nifti" or len(ref.contrasts) != len(ref.files):
+        return [first]
+    # One after the other; of the contrast, no more is said than that each is read alone.
+    alone = {
+        path: _problem(replace(ref, files=(path,), contrasts=("FLAIR",), label=()))
+        for path in (*ref.files, *ref.label)
+    }
+    damaged = [line for line in alone.values() if line is not None]
+    kept = [
+        (path, name)
+        for path, name in zip(ref.files, ref.contrasts, strict=True)
+        if alone[path] is None
+    ]
+    if not damaged or "FLAIR" not in [name for _, name in kept]:
+        return damaged or [first]
+    files, contrasts = zip(*kept, strict=True)
+    label = tuple(path for path in ref.label if alone[path] is None)
+    rest = _problem(replace(ref, files=files, contrasts=contrasts, label=label))
+    return damaged + ([rest] if rest is not None else [])
+
+
+def _problem(ref: CaseRef) -> str | None:
+    """What is raised when a case is read."""
+    try:
+        if ref.label:
+            read_labelled(ref)
+        else:
+            read_case(ref)
+    except InputError as error:
+        return str(error)
+    return None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from agd_keras.data.datasets import find_data
+from agd_keras.data.datasets import AUTO, find_data
 from agd_keras.data.preprocess import resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
@@ -171,18 +171,22 @@ def evaluate_model(
     uncertainty: str | None = None,
     postprocessing: Postprocessing | None = None,
     second_reader: str | Path | None = None,
+    layout: str = AUTO,
+    persons: str | None = None,
 ) -> dict[str, Any]:
     """Scores a saved model on every patient of a data set.
 
     Args:
         model: What `load_predictor` takes: a `.keras` file or a run folder.
-        data: `phantom` or a folder in the `kaggle_3m` layout.
+        data: As for `find_data`, like `layout` and `persons`.
         out: New folder for the results, made once model and data have been read.
         overwrite: Replace the results of an earlier evaluation there.
         progress: Called as `progress(done, total)`, in cases.
         uncertainty: As for `assess`.
         postprocessing: As for `assess`; its own threshold where it differs from the model's.
         second_reader: As for `assess`.
+        layout: How the files of the data lie.
+        persons: Whose scan a case is.
 
     Returns:
         The metrics, as `assess` returns them.
@@ -196,7 +200,7 @@ def evaluate_model(
     """
     out = Path(out)
     check_folder(out, overwrite)
-    cases = find_data(data)
+    cases = find_data(data, layout, persons)
     predictor = load_predictor(model)
     problems = check_cases(cases)
     if problems:

@@ -1,6 +1,7 @@
 """The folder of a run: made, checked before it is gone on with, and never emptied by mistake."""
 
 import json
+import logging
 import re
 import shutil
 import tempfile
@@ -11,40 +12,72 @@ from pathlib import Path
 
 from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
 from agd_keras.data.cache import Cache
+from agd_keras.data.datasets import AUTO, PHANTOM
+from agd_keras.data.split_files import NNUNET, count_folds, read_split, save_nnunet
 from agd_keras.data.splits import Fold, load_folds, make_folds, save_folds
 from agd_keras.errors import InputError
 from agd_keras.files import content, filled, write_text
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.fingerprint import changed_files, fingerprint_of
+from agd_keras.io.layouts import nnunet
 from agd_keras.locks import busy, locked
 
+logger = logging.getLogger(__name__)
+
 DATA = "data.json"
+DEAL = "none"  # no file of a split, not even one that lies there
 # Seconds to wait for another process that makes, replaces or gathers a run.
 WAIT = 600
 
 # What a run folder may hold: nothing that --overwrite could be sorry for.
 # Files that a kill left half written are under another name, see `write_text`.
 RUN_ENTRY = re.compile(
-    r"(config\.yaml|folds\.json|data\.json|environment\.json|MODEL_CARD\.md|metrics\.json|sums\.json"
+    r"(config\.yaml|folds\.json|splits_final\.json|data\.json|environment\.json|MODEL_CARD\.md|metrics\.json|sums\.json"
     r"|report\.html|figures|fold-\d+)(\.tmp-\d+)?"
 )
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """Returns the config with the path and the precision that it means here and now."""
+    """Returns the config with the paths, the split and the precision that it means here and now.
+
+    Raises:
+        InputError: The file of a split cannot be read.
+    """
     from agd_keras.training.devices import resolve_precision
 
     data, training = config.data, config.training
-    path = data.path if data.path == "phantom" else str(Path(data.path).resolve())
+    place = {"path": data.path if data.path == PHANTOM else str(Path(data.path).resolve())}
+    given = find_split(Path(place["path"])) if data.folds_file == AUTO else data.folds_file
+    split = {}
+    if given != AUTO and given != DEAL:
+        split = {"folds_file": str(Path(given).resolve()), "folds": count_folds(given)}
     # The device that is asked for may be another than the best of this machine.
     device = training.strategy if training.strategy in ("cpu", "gpu", "tpu") else None
     precision = resolve_precision(training.precision, device)
     return config.model_copy(
         update={
-            "data": data.model_copy(update={"path": path}),
+            "data": data.model_copy(update=place | split),
             "training": training.model_copy(update={"precision": precision}),
         }
     )
+
+
+def find_split(data: Path) -> str:
+    """Returns the split that lies beside the `dataset.json` of nnU-Net, else `auto`.
+
+    Args:
+        data: Folder of a data set.
+
+    Example:
+
+    >>> find_split(Path("nowhere"))
+    'auto'
+    """
+    split = data / NNUNET
+    if not (split.is_file() and nnunet.matches(data)):
+        return AUTO
+    logger.info("%s: its folds are used; --folds-file none deals others", split)
+    return str(split)
 
 
 def refuse_multiworker(config: RunConfig, option: str) -> None:
@@ -144,11 +177,14 @@ def deal_folds(config: RunConfig, cache: Cache) -> list[Fold]:
         InputError: The data cannot be split so.
     """
     data = config.data
+    how = (data.split, config.training.seed, data.portions, data.validation_portions)
+    if data.folds_file not in (AUTO, DEAL):
+        folds = read_split(data.folds_file, cache.slices, cache.areas, *how)
+        if count_folds(data.folds_file) != data.folds:
+            raise InputError(f"data.folds {data.folds}: {data.folds_file} has {len(folds)}")
+        return folds
     try:
-        return make_folds(
-            *(cache.slices, cache.areas, data.folds, data.split, config.training.seed),
-            *(data.portions, data.validation_portions),
-        )
+        return make_folds(cache.slices, cache.areas, data.folds, *how)
     except InputError as error:
         raise InputError(f"{data.path}: {error}") from None
 
@@ -189,6 +225,9 @@ def open_run(
         try:
             with filled(out, overwrite) as made:
                 save_folds(folds, made / "folds.json", config.data.split, config.training.seed)
+                if config.data.split == "subject":  # nnU-Net has no other
+                    persons = {case.case_id: case.patient_id for case in cases}
+                    save_nnunet(folds, persons, made / NNUNET)
                 save_data(made, digests)
                 save_config(config, made / "config.yaml")
         except OSError as error:

@@ -81,8 +81,8 @@ def train(
     if writes:
         check_folder(out, config, resume, overwrite)
     chosen = choose_folds(config.data.folds, only)
-    cases = find_data(config.data.path)
     data = config.data
+    cases = find_data(data.path, data.layout, data.persons)
     cache = build_cache(cases, data.image_size, None, progress, data.normalization)
     folds = deal_folds(config, cache)
     if writes:

@@ -59,10 +59,10 @@ def train_fold(run: str | Path, index: int) -> None:
         if is_done(own):
             logger.info("fold %d: done before", index)
             return
-        cases = {case.case_id: case for case in find_data(config.data.path)}
+        found = find_data(config.data.path, config.data.layout, config.data.persons)
+        cases = {case.case_id: case for case in found}
         normalization = config.data.normalization
-        size = config.data.image_size
-        cache = build_cache(list(cases.values()), size, normalization=normalization)
+        cache = build_cache(found, config.data.image_size, normalization=normalization)
         check_data(run, list(cases.values()), cache.digests)  # of this machine
         parts = {
             part: select(cache.slices, getattr(fold, part), config.data.split) for part in PARTS

@@ -11,7 +11,7 @@ import agd_keras
 from agd_keras.inference.uncertainty import METHODS
 from agd_keras.runs.executor import EXECUTORS
 
-COMMANDS = ("train", "evaluate", "predict", "export", "search", "view")
+COMMANDS = ("train", "evaluate", "predict", "export", "search", "view", "inspect")
 REQUIRED = {
     "train": [],
     "evaluate": ["--model", "m", "--data", "d", "--out", "o"],
@@ -19,6 +19,7 @@ REQUIRED = {
     "export": ["--model", "m", "--format", "tflite", "--out", "o"],
     "search": ["--rounds", "paper"],
     "view": ["a.nii"],
+    "inspect": ["d"],
 }
 HELP = """
 import importlib, sys

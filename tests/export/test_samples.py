@@ -65,7 +65,7 @@ def test_a_file_alone_is_compared_on_the_phantom(tmp_path):
 def test_the_phantom_in_place_of_lost_data_is_said(run, monkeypatch, caplog):
     folder, _ = run
     (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"path": "/no/such/data"}}))
-    monkeypatch.setattr("agd_keras.export.samples.find_data", lambda data: [])
+    monkeypatch.setattr("agd_keras.export.samples.find_data", lambda data, **how: [])
     monkeypatch.setattr("agd_keras.export.samples._spread", lambda slices, count: [])
     assert choose_samples(folder).data == "phantom"
     assert "/no/such/data, are not here, compared on the phantom" in caplog.text

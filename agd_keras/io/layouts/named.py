@@ -58,7 +58,7 @@ def find(root: Path, labelled: bool = True) -> Found:
             if len(own) > 1:
                 listed = ", ".join(path.name for path in own)
                 problems.append(f"{case.files[0].parent}: several labels ({listed}); use a table")
-            case = replace(case, label=tuple(own[:1]))
+            case = replace(case, label=tuple(own[:1]), notes=_without(case.notes, own))
         cases.append(flat(case))
     return Found(tuple(cases), (*problems, *complain(cases, labelled)))
 
@@ -103,6 +103,15 @@ def complain(cases: Iterable[CaseRef], labelled: bool) -> list[str]:
         elif labelled and not case.label:
             problems.append(f"{case.files[0]}: has no label beside it")
     return problems
+
+
+def _without(notes: Iterable[str], labels: Iterable[Path]) -> tuple[str, ...]:
+    """Says of a label that it is the label, where it was left out of the images."""
+    told = tuple(notes)
+    for path in labels:
+        was, now = (f"{path.name} ({what})" for what in ("label map", "the label"))
+        told = tuple(note.replace(was, now) for note in told)
+    return told
 
 
 def _folders(case: CaseRef) -> list[Path]:

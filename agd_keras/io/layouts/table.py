@@ -1,12 +1,18 @@
 """A table with a row a case: the way out where names do not tell."""
 
 import csv
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from agd_keras.errors import InputError
+from agd_keras.files import write_csv
+from agd_keras.io.case import CHANNELS
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.contrasts import CONTRASTS
 from agd_keras.io.layouts.dataset_json import parse_channels
 from agd_keras.io.layouts.found import Found
+from agd_keras.text import in_cell
 
 CASE, PERSON, LABEL = "case", "person", "label"
 _MAX_BYTES = 2**26
@@ -81,3 +87,51 @@ def find(root: Path, labelled: bool = True) -> Found:
         files = tuple(given.values())
         cases.append(CaseRef(case, "nifti", files, tuple(given), own, patient_id=person))
     return Found(tuple(cases), tuple(problems))
+
+
+def write(cases: Sequence[CaseRef], path: Path) -> Path:
+    """Writes cases as a table, to be corrected and used.
+
+    Args:
+        cases: Cases of NIfTI files. Those whose contrasts nothing settles get a row without images.
+        path: CSV to write; its paths are relative to its folder.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: A case is of pictures or DICOM, has several contrasts in a file, or a name that
+            a table cannot hold.
+
+    Example:
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> case = CaseRef("a", "nifti", (folder / "x.nii",), ("FLAIR",), (folder / "y.nii",))
+    >>> print(write([case], folder / "cases.csv").read_text(), end="")
+    case,person,t1,flair,t1c,label
+    a,a,,x.nii,,y.nii
+    """
+    base = path.absolute().parent.resolve()  # so that .. leads where it is meant to
+    rows = []
+    for case in cases:
+        if case.kind != "nifti":
+            kind = {"picture": "pictures", "dicom": "DICOM series"}[case.kind]
+            raise InputError(f"{path}: a table names NIfTI files, case {case.case_id} has {kind}")
+        contrasts = case.contrasts or ("FLAIR",) * (not case.problem)
+        if case.contrasts and len(case.files) < len(contrasts):
+            held = ", ".join(contrasts)
+            raise InputError(f"{path}: a table names a file a contrast, {case.files[0]} has {held}")
+        told = zip(contrasts, case.files, strict=not case.problem)
+        files = {contrast.lower(): file for contrast, file in told if contrast in CONTRASTS}
+        if case.label:
+            files[LABEL] = case.label[0]
+        row = {name: os.path.relpath(file.absolute(), base) for name, file in files.items()}
+        row |= {CASE: case.case_id, PERSON: case.patient_id}
+        for cell in row.values():
+            if not in_cell(cell) == cell == cell.strip():
+                raise InputError(f"{path}: a table cannot hold the name {cell!r}")
+        rows.append(row)
+    more = [name for name in CONTRASTS if name not in CHANNELS]
+    images = [*CHANNELS, *(name for name in more if any(name.lower() in row for row in rows))]
+    return write_csv(path, rows, [CASE, PERSON, *map(str.lower, images), LABEL])

@@ -11,7 +11,7 @@ from agd_keras.config import RunConfig, make_config, merge, read_yaml
 from agd_keras.errors import InputError
 
 # The same in all trials: what they are compared on and by.
-FIXED = ("data.path", "training.monitor")
+FIXED = ("data.path", "data.layout", "data.persons", "training.monitor")
 
 # Table 1 of Cvetko 2021 (arXiv 2107.03323): learning rate, filter size, batch size, K, final BCE.
 PAPER_TABLE = (

@@ -114,8 +114,8 @@ def search(
     # Its folder is one process's at a time, which chooses the trials.
     with locked(out, "training here", "search folder"):
         check_search(out, settings, resume, overwrite)
-        cases = find_data(config.data.path)
         data = config.data
+        cases = find_data(data.path, data.layout, data.persons)
         cache = build_cache(cases, data.image_size, None, progress, data.normalization)
         # What cannot be trained at all is known at once.
         for number, one in enumerate(rounds or [Round({})]):
@@ -212,7 +212,8 @@ def _train(
     named = ", ".join(f"{name} {value}" for name, value in options.items())
     logger.info("trial %d: %s", number, named)
     folder = out / f"trial-{number}"
-    cases = find_data(settings["config"]["data"]["path"])
+    data = make_config(settings["config"]).data
+    cases = find_data(data.path, data.layout, data.persons)
     check_data(out, cases, digest_cases(cases))  # of this machine, now
     try:
         config = with_options(make_config(settings["config"]), options)

@@ -1,0 +1,206 @@
+"""What a data set holds, and all that is wrong with it, in one pass over its files."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import isfinite, prod
+from pathlib import Path
+
+import numpy as np
+
+from agd_keras.data.datasets import AUTO, data_root, name_persons
+from agd_keras.errors import InputError
+from agd_keras.io.case import CHANNELS, Case
+from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.data_set import check_cases, scan_data_set
+from agd_keras.io.discovery import read_case
+from agd_keras.io.image_files import FLAIR
+from agd_keras.io.labels import read_labelled
+from agd_keras.viz.contact_sheet import Thumbnail
+
+NO_LABELS = "no case has a label: fit to predict on, not to train on"
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What one case holds, as far as it can be read.
+
+    Args:
+        ref: Where it lies.
+        channels: The contrasts that it has, not those that are filled by another.
+        shape: Slices, rows and columns; empty for what cannot be read, like all that follows.
+        spacing: In mm, of the same; None where the source does not tell.
+        orientation: Where the axes of the source run to, as `LPS`; empty for pictures.
+        ranges: Least and largest value of each of the network's channels that it has.
+        voxels: Of the label; None without one.
+        notes: How it was read.
+        thumbnail: The slice with most tumour, or the middle one.
+        problems: What is wrong, a line each.
+    """
+
+    ref: CaseRef
+    channels: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    spacing: tuple[float, float, float] | None = None
+    orientation: str = ""
+    ranges: tuple[tuple[float, float], ...] = ()
+    voxels: int | None = None
+    notes: tuple[str, ...] = ()
+    thumbnail: Thumbnail | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def volume(self) -> float | None:
+        """Of the label in ml, where spacing is known."""
+        if self.voxels is None or not self.spacing or not all(map(isfinite, self.spacing)):
+            return None
+        return self.voxels * prod(self.spacing) / 1000
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What a data set holds.
+
+    Args:
+        root: Its folder, or its table.
+        layout: A name of `io.data_set.LAYOUTS`.
+        cases: A report of each case, in order.
+        problems: All that is wrong, a line each.
+        ignored: Files and folders that belong to no case.
+        notes: What is to be said of it as a whole.
+    """
+
+    root: Path
+    layout: str
+    cases: tuple[CaseReport, ...]
+    problems: tuple[str, ...] = ()
+    ignored: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def persons(self) -> dict[str, list[str]]:
+        """The cases of each person."""
+        persons: dict[str, list[str]] = defaultdict(list)
+        for case in self.cases:
+            persons[case.ref.patient_id].append(case.ref.case_id)
+        return dict(persons)
+
+    @property
+    def told(self) -> dict[str, list[str]]:
+        """The cases of each note; of a case's own name stands `<case>` in it."""
+        told: dict[str, list[str]] = defaultdict(list)
+        for case in self.cases:
+            folder = case.ref.files[0].parent.name
+            for note in case.notes:
+                for name in filter(None, (case.ref.case_id, folder)):
+                    note = re.sub(rf"\b{re.escape(name)}(?=[-_.])", "<case>", note)
+                told[note].append(case.ref.case_id)
+        return dict(told)
+
+
+def inspect_data(
+    data: str | Path,
+    layout: str = AUTO,
+    persons: str | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> DataReport:
+    """Reads all of a data set and says what it holds.
+
+    Args:
+        data: As for `find_data`, like `layout` and `persons`. Of a data set without any label, that
+            is a note; where only some lack theirs, each is a problem.
+        layout: How its files lie.
+        persons: Whose scan a case is.
+        progress: Called as `progress(done, total)`, in cases.
+
+    Returns:
+        The `DataReport`.
+
+    Raises:
+        InputError: There is no data set.
+
+    Example:
+
+    >>> report = inspect_data("phantom")
+    >>> report.layout, len(report.cases), report.problems
+    ('kaggle_3m', 24, ())
+    """
+    root = data_root(data)
+    wanted = None if layout == AUTO else layout
+    layout, found = scan_data_set(root, layout=wanted)
+    notes: tuple[str, ...] = ()
+    if found.cases and not any(case.label for case in found.cases):
+        found, notes = scan_data_set(root, False, layout)[1], (NO_LABELS,)
+    cases = sorted(name_persons(found.cases, persons))
+    if not cases and not found.problems:
+        raise InputError(f"{root}: expected a data set in the layout {layout}, found no case")
+    reports = []
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        for report in threads.map(inspect_case, cases):
+            reports.append(report)
+            if progress:
+                progress(len(reports), len(cases))
+    problems = [*found.problems, *(line for report in reports for line in report.problems)]
+    distinct = tuple(dict.fromkeys(problems))
+    return DataReport(root, layout, tuple(reports), distinct, found.ignored, notes)
+
+
+def inspect_case(ref: CaseRef) -> CaseReport:
+    """Reads a case, with its label if it has one, and says what it holds.
+
+    Args:
+        ref: The case.
+
+    Returns:
+        The `CaseReport`.
+
+    Example:
+
+    >>> inspect_case(CaseRef("a", "picture", (Path("a/a_1.tif"),))).problems
+    ('a/a_1.tif: expected a file, found nothing',)
+    """
+    try:
+        case, label = read_labelled(ref) if ref.label else (read_case(ref), None)
+    except InputError as error:
+        return CaseReport(ref, problems=tuple(check_cases([ref])) or (str(error),))
+    flair = case.images[..., FLAIR]
+    own = [
+        place
+        for place in range(len(CHANNELS))
+        if place == FLAIR or not np.array_equal(case.images[..., place], flair)
+    ]
+    others = [name for name in ref.contrasts if name not in CHANNELS]
+    return CaseReport(
+        ref,
+        (*(CHANNELS[place] for place in own), *dict.fromkeys(others)),
+        case.images.shape[:3],
+        case.spacing,
+        _orientation(case),
+        tuple(
+            (float(case.images[..., place].min()), float(case.images[..., place].max()))
+            for place in own
+        ),
+        None if label is None else int(label.sum()),
+        case.notes,
+        _thumbnail(ref, case, label),
+    )
+
+
+def _orientation(case: Case) -> str:
+    import nibabel
+
+    return "" if case.affine is None else "".join(nibabel.aff2axcodes(case.affine))
+
+
+def _thumbnail(ref: CaseRef, case: Case, label: np.ndarray | None) -> Thumbnail:
+    areas: Sequence[int] = [] if label is None else label.sum(axis=(1, 2)).tolist()
+    place = int(np.argmax(areas)) if any(areas) else len(case.images) // 2
+    plane = case.images[place, ..., FLAIR].copy()  # not a view, which would keep all of it
+    mask = np.zeros(plane.shape, bool) if label is None else label[place].copy()
+    number = ref.numbers[place] if ref.numbers else place + 1
+    size = "no label" if label is None else f"{int(mask.sum()):,} pixels"
+    aspect = case.spacing[1] / case.spacing[2] if case.spacing else 1.0
+    lines = (ref.case_id, f"slice {number}, {size}")
+    return Thumbnail(lines, plane, mask, aspect, sides=case.affine is not None)
