@@ -17,6 +17,7 @@ from agd_keras.files import content, filled, write_text
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.fingerprint import changed_files, fingerprint_of
 from agd_keras.locks import busy, locked
+from agd_keras.runs.start import resolve_init
 
 DATA = "data.json"
 # Seconds to wait for another process that makes, replaces or gathers a run.
@@ -25,13 +26,17 @@ WAIT = 600
 # What a run folder may hold: nothing that --overwrite could be sorry for.
 # Files that a kill left half written are under another name, see `write_text`.
 RUN_ENTRY = re.compile(
-    r"(config\.yaml|folds\.json|data\.json|environment\.json|MODEL_CARD\.md|metrics\.json|sums\.json"
-    r"|report\.html|figures|fold-\d+)(\.tmp-\d+)?"
+    r"(config\.yaml|folds\.json|data\.json|fingerprints\.json|init\.json|environment\.json"
+    r"|MODEL_CARD\.md|metrics\.json|sums\.json|report\.html|figures|fold-\d+)(\.tmp-\d+)?"
 )
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """Returns the config with the path and the precision that it means here and now."""
+    """Returns the config with the paths and the precision that it means here and now.
+
+    Raises:
+        InputError: There is no such model to start from.
+    """
     from agd_keras.training.devices import resolve_precision
 
     data, training = config.data, config.training
@@ -42,7 +47,12 @@ def resolve(config: RunConfig) -> RunConfig:
     return config.model_copy(
         update={
             "data": data.model_copy(update={"path": path}),
-            "training": training.model_copy(update={"precision": precision}),
+            "training": training.model_copy(
+                update={
+                    "precision": precision,
+                    "init": resolve_init(training.init) if training.init else "",
+                }
+            ),
         }
     )
 
