@@ -18,7 +18,7 @@ from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
-from agd_keras.files import new_folder, write_text
+from agd_keras.files import filled, write_text
 from agd_keras.inference.calibration import read_calibration, write_calibration
 from agd_keras.runs.aggregate import RECORD, read_json
 from agd_keras.runs.report import write_model_card
@@ -59,7 +59,7 @@ def ship(run: Path, tested: Path, data: str) -> Path:
         raise InputError(f"{run / MODEL}: expected at most {LIMIT:,} bytes, found {len(content):,}")
 
     fold = load_folds(run / "folds.json")[0]
-    with new_folder(FOLDER / config.preset, replace=True) as made:
+    with filled(FOLDER / config.preset, True) as made:
         (made / MODEL).parent.mkdir()
         (made / MODEL).write_bytes(content)
         write_calibration(made / MODEL, read_calibration(tested))
