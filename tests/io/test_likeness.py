@@ -47,8 +47,8 @@ def test_the_same_head_in_another_form(heads, name):
 
 
 def test_as_nifti_stored_the_other_way_round(heads, tmp_path):
-    volume = heads[0].images[..., 1].transpose(2, 1, 0)  # from right, front and bottom
-    affine = np.diag([1.0, -1.0, 2.0, 1.0])
+    volume = heads[0].images[..., 1].transpose(2, 1, 0)  # columns run to the left, rows to the back
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0])
     flipped = affine @ np.diag([-1.0, 1.0, -1.0, 1.0])
     flipped[:3, 3] = affine[:3, :3] @ [volume.shape[0] - 1, 0, volume.shape[2] - 1]
     values = (volume.astype(np.int16) * 9)[::-1, :, ::-1]

@@ -67,6 +67,6 @@ def test_without_mlflow_there_is_one_line_and_nothing_is_made(monkeypatch, tmp_p
 
 
 def test_callbacks_need_this_process(tmp_path):
+    options = {"executor": "ray", "callbacks": [keras.callbacks.Callback()]}
     with pytest.raises(InputError, match="callbacks: not together with the executor ray"):
-        options = {"executor": "ray", "callbacks": [keras.callbacks.Callback()]}
         train(make_config({}), tmp_path / "run", **options)
