@@ -128,6 +128,8 @@ def _which(model: Any) -> str:
 class TrainingConfig(_Section):
     """How the network is trained."""
 
+    init: str = Field("", description="model to start from: a preset, a .keras file, a run folder")
+    freeze: Literal["none", "encoder"] = Field("none", description="part that stays as it is")
     epochs: int = Field(60, ge=1, description="passes over as many slices as the training set has")
     batch_size: int = Field(16, ge=1, description="slices in a batch")
     sizes: tuple[PositiveInt, ...] = Field(

@@ -3,6 +3,8 @@
 The network comes from a run on all patients (`--folds 0`). How good it is, only a tested run of the
 same recipe can say: its figures go into the model card, and the mean temperature of its folds into
 the network, as the patients kept from the own training are too few. `make weights` does all of it.
+
+With `--fingerprints` it only describes the images that shipped networks were trained on anew.
 """
 
 import argparse
@@ -12,13 +14,16 @@ import sys
 from pathlib import Path
 
 from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
+from agd_keras.data.cache import build_cache
+from agd_keras.data.datasets import find_data
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
-from agd_keras.files import new_folder, write_text
+from agd_keras.files import filled, write_text
 from agd_keras.inference.calibration import read_calibration, write_calibration
 from agd_keras.runs.aggregate import RECORD, read_json
 from agd_keras.runs.report import write_model_card
-from agd_keras.weights import CHECKSUM, FOLDER, MODEL
+from agd_keras.runs.seen import FINGERPRINTS, write_fingerprints
+from agd_keras.weights import CHECKSUM, FOLDER, MODEL, shipped
 
 LIMIT = 8_000_000  # bytes of a network that ships
 # Options that are not of the recipe: which patients, and on what machine.
@@ -54,11 +59,11 @@ def ship(run: Path, tested: Path, data: str) -> Path:
         raise InputError(f"{run / MODEL}: expected at most {LIMIT:,} bytes, found {len(content):,}")
 
     fold = load_folds(run / "folds.json")[0]
-    with new_folder(FOLDER / config.preset, replace=True) as made:
+    with filled(FOLDER / config.preset, True) as made:
         (made / MODEL).parent.mkdir()
         (made / MODEL).write_bytes(content)
         write_calibration(made / MODEL, read_calibration(tested))
-        for name in ("folds.json", "fold-0/history.csv", "fold-0/environment.json"):
+        for name in ("folds.json", FINGERPRINTS, "fold-0/history.csv", "fold-0/environment.json"):
             shutil.copyfile(run / name, made / name)
         values = config.model_dump(mode="json")
         values["data"]["path"] = data
@@ -80,14 +85,39 @@ def ship(run: Path, tested: Path, data: str) -> Path:
     return FOLDER / config.preset
 
 
+def describe(data: Path) -> None:
+    """Writes `fingerprints.json` of the shipped networks.
+
+    Args:
+        data: The data that they were trained on.
+
+    Raises:
+        InputError: It is other data.
+    """
+    for preset in shipped():
+        folder = FOLDER / preset
+        config = make_config(load_config(folder / "config.yaml"))
+        cache = build_cache(find_data(data), config.data.image_size)
+        expected = read_json(folder / "fold-0" / "environment.json")[-1]["data_fingerprint"]
+        if cache.data_fingerprint != expected:
+            raise InputError(f"{data}: other data than {preset} was trained on")
+        print(write_fingerprints(folder, cache))
+
+
 def main() -> int:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="run folder of --folds 0")
-    parser.add_argument("--tested", type=Path, required=True, help="run with a test")
+    parser.add_argument("--run", type=Path, help="run folder of --folds 0")
+    parser.add_argument("--tested", type=Path, help="run with a test")
     parser.add_argument("--data", default="data/kaggle_3m", help="what it was trained on, in words")
+    parser.add_argument("--fingerprints", metavar="DATA", type=Path, help="only describe this data")
     arguments = parser.parse_args()
+    if not (arguments.fingerprints or (arguments.run and arguments.tested)):
+        parser.error("expected --run and --tested, or --fingerprints")
     try:
+        if arguments.fingerprints:
+            describe(arguments.fingerprints)
+            return 0
         print(ship(arguments.run, arguments.tested, arguments.data))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

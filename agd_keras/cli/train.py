@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from agd_keras.cli import common, options
+from agd_keras.config import RunConfig
+from agd_keras.errors import InputError
 from agd_keras.runs.study import STUDIES
 from agd_keras.training.quiet import load_keras
 
@@ -26,6 +28,8 @@ FLAGS = {
     "--precision": "training.precision",
     "--strategy": "training.strategy",
     "--seed": "training.seed",
+    "--init": "training.init",
+    "--freeze": "training.freeze",
 }
 DESCRIPTION = """Train and test an attention-gated network: one split of the data, or --folds K.
 
@@ -57,6 +61,11 @@ def main(argv: list[str] | None = None) -> int:
         "protocols, what its split by slice leaks, what gates and edge detector are worth",
     )
     options.add_executor_options(parser)
+    parser.add_argument(
+        "--track",
+        choices=("mlflow",),
+        help="follow each fold as a run of MLflow, where its environment says",
+    )
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/DATA-PRESET)")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the run of that folder")
@@ -64,6 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.recipe and getattr(arguments, "data.folds") in (0, 1):
         parser.error("--recipe: expected --folds of 2 or more, as a study rotates its test")
+    for option in ("init", "track"):
+        if arguments.recipe and getattr(arguments, {"init": "training.init"}.get(option, option)):
+            parser.error(f"--{option}: not together with --recipe")
     return common.run(_train, arguments)
 
 
@@ -76,6 +88,8 @@ def _train(arguments: argparse.Namespace) -> None:
             file = None
     below = STUDIES[recipe].values if recipe else None
     config = options.read_config(arguments, FLAGS, file, below)
+    if config.training.init and not (recipe or arguments.resume):
+        config = _as_init(arguments, config.training.init)
     name = f"{Path(config.data.path).name}-{config.network}" + (f"-{recipe}" if recipe else "")
     out = Path(arguments.out or Path("runs") / name)
 
@@ -98,7 +112,7 @@ def _train(arguments: argparse.Namespace) -> None:
             results = run_study(recipe, config, out, **choices)
             tables = study_tables(results) if results else []
         else:
-            metrics = train(config, out, **choices)
+            metrics = train(config, out, track=arguments.track, **choices)
             tables = [summary_table(metrics)] if metrics else []
     except KeyboardInterrupt:
         if (out / "config.yaml").exists():
@@ -112,6 +126,16 @@ def _train(arguments: argparse.Namespace) -> None:
         print(f"report: {out}/{'table.md' if recipe else 'report.html'}")
 
 
+def _as_init(arguments: argparse.Namespace, init: str) -> RunConfig:
+    """The config with the network of the model to start from."""
+    from agd_keras.runs.start import network_of
+
+    network = network_of(init)
+    if arguments.preset and network.get("preset", arguments.preset) != arguments.preset:
+        raise InputError(f"--preset {arguments.preset}: {init} is of {network['preset']}")
+    return options.read_config(arguments, FLAGS, below=network)
+
+
 def _again(arguments: argparse.Namespace, out: Path) -> str:
     """The command that goes on with this one."""
     words = ["agd-train", "--out", str(out), "--resume"]
@@ -122,6 +146,7 @@ def _again(arguments: argparse.Namespace, out: Path) -> str:
     if arguments.executor != "local":
         words += ["--executor", arguments.executor, "--cpus", str(arguments.cpus)]
         words += ["--gpus", str(arguments.gpus)] if arguments.gpus is not None else []
+    words += ["--track", arguments.track] if arguments.track else []
     return shlex.join(words)
 
 

@@ -26,9 +26,10 @@ from agd_keras.io.data_set import check_cases, problems_error
 from agd_keras.io.fingerprint import digest_cases, fingerprint_of
 from agd_keras.io.geometry import square_view
 from agd_keras.io.labels import read_labelled
+from agd_keras.io.likeness import describe_likeness
 from agd_keras.io.slices import Slice
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 CHANNELS = 3
 TUMOR, BRAIN = 1, 2  # bits of the mask
 Progress = Callable[[int, int], object]
@@ -50,7 +51,8 @@ class Cache:
         fingerprint: Hexadecimal key of these files and settings.
         cases: By case its `patient`; `numbers` of the slices; `areas` of tumour in pixels of the
             original mask; `shape`, height and width of the original; `view`, those of the square
-            field of view that the network sees, and `corner`, where in it the original begins.
+            field of view that the network sees, and `corner`, where in it the original begins;
+            `likeness`, see `describe_likeness`.
         data_fingerprint: Key of the data alone, the same for every copy, see `data_fingerprint`.
         digests: What that key is made of, see `digest_cases`.
     """
@@ -220,6 +222,7 @@ def _fill(
             "shape": list(label.shape[1:]),
             "view": list(view.shape[1:3]),
             "corner": corner,
+            "likeness": describe_likeness(case),
         }
         np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
         images = prepare_patient(view, cache.image_size, normalization)

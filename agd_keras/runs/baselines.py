@@ -106,7 +106,8 @@ def warnings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("Record-wise.", RECORD_WISE))
     if seen:
         were = f"{counted(patients, 'patient')} {'was' if seen == 1 else 'were'}"
-        text = f"{seen} of {were} trained or validated on: the figures flatter."
+        known = " (by name and by image)" if protocol.get("seen_by") else ""
+        text = f"{seen} of {were} trained or validated on{known}: the figures flatter."
         found.append(("Seen in training.", text))
     return found
 

@@ -1,17 +1,20 @@
 """Where a saved model comes from, and which patients it has seen."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from agd_keras.config import load_config
-from agd_keras.data.splits import Fold, load_folds
+from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.discovery import read_case
+from agd_keras.io.likeness import SAME, describe_likeness, similarity
+from agd_keras.runs.seen import Seen, find_run, find_seen
 from agd_keras.text import clean
 from agd_keras.weights import find_model
 
 SEEN = "patients_seen_in_training"
+HOW = "seen_by"
 
 
 def find_origin(model: str | Path, cases: Iterable[CaseRef]) -> dict[str, Any]:
@@ -23,23 +26,21 @@ def find_origin(model: str | Path, cases: Iterable[CaseRef]) -> dict[str, Any]:
 
     Returns:
         `split`, `folds`, `augmentation`, `seed` and `model` for the protocol, and
-        `patients_seen_in_training`: how many patients of `cases` the model was trained or
-        validated on, by their names; of a run split by slice each with any such slice. What the
-        folder does not tell is None.
+        `patients_seen_in_training`: how many patients of `cases` the model, or one that it was
+        started from, was trained or validated on; of a run split by slice each with any such slice.
+        They are told by their names, and by their images where the run has fingerprints of them;
+        then `seen_by` is `name and image`. What the folder does not tell is None.
 
     Raises:
-        InputError: `config.yaml` or `folds.json` of the run is damaged.
+        InputError: `config.yaml` or another file of the run is damaged.
 
     Example:
 
     >>> find_origin("model.keras", [])["patients_seen_in_training"] is None
     True
     """
-    path = find_model(model).resolve()
-    files = list(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
-    run = path if path.is_dir() else path.parent.parent
-    matches = [re.fullmatch(r"fold-(\d+)", file.parent.name) for file in files]
-    indices = sorted(int(match[1]) for match in matches if match)
+    path = find_model(model)
+    run, indices = find_run(path)
     keys = ("split", "folds", "augmentation", "seed")
     origin = dict.fromkeys(keys) | {"model": str(model), SEEN: None}
     if not indices or not (run / "config.yaml").is_file():
@@ -56,10 +57,9 @@ def find_origin(model: str | Path, cases: Iterable[CaseRef]) -> dict[str, Any]:
         "seed": _plain(training.get("seed")),
         "model": f"{_plain(config.get('preset'))} ({model})",
     }
-    if (run / "folds.json").is_file():
-        dealt = {fold.index: fold for fold in load_folds(run / "folds.json")}
-        if dealt.keys() >= set(indices):
-            origin[SEEN] = _count_seen([dealt[i] for i in indices], cases, origin["split"])
+    seen = find_seen(path)
+    if seen is not None:
+        origin |= _count_seen(seen, cases)
     return origin
 
 
@@ -68,12 +68,20 @@ def _plain(value: Any) -> int | str | None:
     return value if value is None or isinstance(value, int) else clean(value)
 
 
-def _count_seen(folds: Iterable[Fold], cases: Iterable[CaseRef], split: Any) -> int:
-    units = {unit for fold in folds for unit in fold.train + fold.validation}
+def _count_seen(seen: Seen, cases: Iterable[CaseRef]) -> dict[str, Any]:
+    known = list(seen.likeness.values())
+    patients = {
+        case.patient_id
+        for case in cases
+        if seen.names_case(case) or (known and _looks_like(case, known))
+    }
+    count = len(patients) if patients or seen.complete else None
+    return {SEEN: count, **({HOW: "name and image"} if known else {})}
 
-    def seen(case: CaseRef) -> bool:
-        if split != "record":
-            return case.patient_id in units
-        return any(f"{case.case_id}_{number}" in units for number in case.numbers)
 
-    return len({case.patient_id for case in cases if seen(case)})
+def _looks_like(case: CaseRef, known: Iterable[list[str]]) -> bool:
+    try:
+        own = describe_likeness(read_case(case))
+    except InputError:  # told where the case is scored
+        return False
+    return any(similarity(own, other) >= SAME for other in known)

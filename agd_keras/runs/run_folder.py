@@ -21,6 +21,7 @@ from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.fingerprint import changed_files, fingerprint_of
 from agd_keras.io.layouts import nnunet
 from agd_keras.locks import busy, locked
+from agd_keras.runs.start import resolve_init
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ WAIT = 600
 # What a run folder may hold: nothing that --overwrite could be sorry for.
 # Files that a kill left half written are under another name, see `write_text`.
 RUN_ENTRY = re.compile(
-    r"(config\.yaml|folds\.json|splits_final\.json|data\.json|environment\.json|MODEL_CARD\.md|metrics\.json|sums\.json"
-    r"|report\.html|figures|fold-\d+)(\.tmp-\d+)?"
+    r"(config\.yaml|folds\.json|splits_final\.json|data\.json|fingerprints\.json|init\.json"
+    r"|environment\.json|MODEL_CARD\.md|metrics\.json|sums\.json|report\.html|figures|fold-\d+)"
+    r"(\.tmp-\d+)?"
 )
 
 
@@ -41,7 +43,7 @@ def resolve(config: RunConfig) -> RunConfig:
     """Returns the config with the paths, the split and the precision that it means here and now.
 
     Raises:
-        InputError: The file of a split cannot be read.
+        InputError: The file of a split cannot be read, or there is no such model to start from.
     """
     from agd_keras.training.devices import resolve_precision
 
@@ -57,7 +59,12 @@ def resolve(config: RunConfig) -> RunConfig:
     return config.model_copy(
         update={
             "data": data.model_copy(update=place | split),
-            "training": training.model_copy(update={"precision": precision}),
+            "training": training.model_copy(
+                update={
+                    "precision": precision,
+                    "init": resolve_init(training.init) if training.init else "",
+                }
+            ),
         }
     )
 

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import build_cache
@@ -21,7 +22,11 @@ from agd_keras.runs.run_folder import (
     refuse_multiworker,
     resolve,
 )
+from agd_keras.runs.seen import write_seen
 from agd_keras.runs.train_fold import train_fold
+
+if TYPE_CHECKING:
+    import keras
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +42,8 @@ def train(
     cpus: int = 1,
     gpus: float | None = None,
     again: str = "--resume",
+    callbacks: "Sequence[keras.callbacks.Callback]" = (),
+    track: str | None = None,
 ) -> dict[str, Any] | None:
     """Trains and tests all folds of a run, or some, and pools the test patients of all.
 
@@ -54,6 +61,9 @@ def train(
         cpus: Cores for a fold, with Ray.
         gpus: GPUs for a fold, with Ray. Default: one where there are any.
         again: Options that train what is missing, for the line that says so.
+        callbacks: Further Keras callbacks, for each fold; only where `executor` is `local`. They
+            come last, so that they see the validation figures.
+        track: `mlflow` to follow each fold as a run of MLflow.
 
     Returns:
         The metrics over the test patients of all folds, as in `metrics.json`; None while folds are
@@ -68,9 +78,13 @@ def train(
     >>> metrics = train(make_config({}), "runs/first")  # doctest: +SKIP
     """
     # Here, and not above, so that importing this module needs no Keras.
+    from agd_keras.runs.follow import check_tracker
     from agd_keras.training.build import check_network
     from agd_keras.training.devices import join_hosts, wait_for_hosts
 
+    check_tracker(track)
+    if callbacks and executor != "local":
+        raise InputError(f"callbacks: not together with the executor {executor}")
     strategy = config.training.strategy
     if executor != "local":
         refuse_multiworker(config, f"--executor {executor}")
@@ -88,8 +102,10 @@ def train(
     if writes:
         open_run(out, config, folds, cases, cache.digests, resume, overwrite)
         record_environment(out / "environment.json", config, cache.data_fingerprint)
+        write_seen(out, config, cache)
     wait_for_hosts(strategy)
-    run_tasks(train_fold, [(out, index) for index in chosen], executor, cpus, gpus, "fold")
+    task = partial(train_fold, callbacks=callbacks, track=track)
+    run_tasks(task, [(out, index) for index in chosen], executor, cpus, gpus, "fold")
     if not writes:
         return None
     with locked(out, "gathering this run", "run folder", WAIT):  # or replacing it

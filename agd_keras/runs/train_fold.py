@@ -2,8 +2,11 @@
 
 import logging
 from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
@@ -16,12 +19,20 @@ from agd_keras.runs.aggregate import is_done, write_record
 from agd_keras.runs.run_folder import alone, check_data, copied, record_environment
 from agd_keras.wording import counted
 
+if TYPE_CHECKING:
+    import keras
+
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 
 
-def train_fold(run: str | Path, index: int) -> None:
+def train_fold(
+    run: str | Path,
+    index: int,
+    callbacks: "Sequence[keras.callbacks.Callback]" = (),
+    track: str | None = None,
+) -> None:
     """Trains and tests one fold of an opened run, or goes on with it; a finished one stays.
 
     Everything it needs to know is in the run folder, so that folds can be trained in any process,
@@ -30,6 +41,8 @@ def train_fold(run: str | Path, index: int) -> None:
     Args:
         run: A run folder with `config.yaml` and `folds.json`.
         index: Which fold, from 0.
+        callbacks: Further Keras callbacks.
+        track: Who follows, see `followed`.
 
     Raises:
         InputError: The data or the folder cannot be used, the training diverged, or another process
@@ -42,6 +55,7 @@ def train_fold(run: str | Path, index: int) -> None:
     from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
     from agd_keras.runs.evaluate_model import assess
+    from agd_keras.runs.follow import followed
     from agd_keras.training.devices import join_hosts, wait_for_hosts
     from agd_keras.training.fit import fit_fold
 
@@ -49,7 +63,7 @@ def train_fold(run: str | Path, index: int) -> None:
     folder = run / f"fold-{index}"
     strategy = make_config(load_config(run / "config.yaml")).training.strategy
     writes = join_hosts(strategy) == 0
-    with (alone if writes else copied)(folder) as own:
+    with (alone if writes else copied)(folder) as own, ExitStack() as stack:
         # Read again: until here another process could have replaced the run.
         config = make_config(load_config(run / "config.yaml"))
         folds = load_folds(run / "folds.json")
@@ -80,7 +94,9 @@ def train_fold(run: str | Path, index: int) -> None:
             record_environment(folder / "environment.json", config, cache.data_fingerprint)
         wait_for_hosts(config.training.strategy)  # until all have their copy
         keras.utils.clear_session()  # of the fold before
-        model = fit_fold(config, cache, parts["train"], parts["validation"], own)
+        follower = followed(track if writes else None, config, own, f"{run.name}, fold {index}")
+        callbacks = [*callbacks, *stack.enter_context(follower)]
+        model = fit_fold(config, cache, parts["train"], parts["validation"], own, callbacks)
         if not writes:
             return
 

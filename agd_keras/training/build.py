@@ -7,6 +7,7 @@ import numpy as np
 
 from agd_keras.config import ModelConfig, OwnModelConfig, RunConfig, TrainingConfig
 from agd_keras.errors import InputError
+from agd_keras.inference.predictor import load_model
 from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.metrics import Dice
 from agd_keras.models.registry import Head, Network, build_network
@@ -17,6 +18,7 @@ from agd_keras.training.devices import (
     over_replicas,
     synchronize,
 )
+from agd_keras.training.warm_start import copy_weights, freeze
 
 SIDE = 32  # of a batch that only makes variables, in pixels
 
@@ -143,17 +145,24 @@ def make_variables(
 
 
 def check_network(config: RunConfig) -> None:
-    """Builds a network of a user's own once, and its losses, before anything is written.
+    """Tries once, before anything is written, what may not fit: a network of one's own, weights.
 
     Args:
         config: Options of a run.
 
     Raises:
-        InputError: There is no such builder, or what it makes cannot be trained.
+        InputError: There is no such builder, what it makes cannot be trained, or another model's
+            weights do not fit it.
     """
-    if isinstance(config.model, ModelConfig):
+    options = config.training
+    if isinstance(config.model, ModelConfig) and not options.init and options.freeze == "none":
         return
     model, heads = make_network(config.model, config.data.image_size)
+    if options.init:
+        copy_weights(model, load_model(options.init, compiled=False), options.init)
+    freeze(model, options.freeze)
+    if isinstance(config.model, ModelConfig):
+        return
     compile_model(model, config.training, steps=1, heads=heads)
     try:
         make_variables(model, heads=heads)

@@ -245,7 +245,7 @@ def fuse_normalization(model: keras.Model) -> None:
         batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         if batch_norm and layer.compute_dtype != "float16":
             layer.call = lambda inputs, training=False, mask=None, layer=layer: fused(
-                layer, inputs, bool(training)
+                layer, inputs, bool(training and layer.trainable)
             )
 
 

@@ -13,13 +13,14 @@ from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset, naming_files
 from agd_keras.errors import InputError
 from agd_keras.evaluation.patients import score_patient, summarize
-from agd_keras.inference.predictor import Predictor
+from agd_keras.inference.predictor import Predictor, load_model
 from agd_keras.io.slices import Slice, by_case
 from agd_keras.training.build import compile_model, make_network, make_variables
 from agd_keras.training.callbacks import LogEpochs, ScoreValidation
-from agd_keras.training.checkpoint import SaveState
+from agd_keras.training.checkpoint import STATE, SaveState
 from agd_keras.training.devices import open_devices, resolve_precision, set_seed
 from agd_keras.training.interrupt import noticed
+from agd_keras.training.warm_start import copy_weights, freeze
 
 # Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
 # ones weigh an eighth.
@@ -67,13 +68,20 @@ def fit_fold(
         )
 
     precision = resolve_precision(options.precision)
+    # What was trained already holds the weights that it was started from.
+    begun = (folder / "resume" / STATE).is_file()
+    source = load_model(options.init, compiled=False) if options.init and not begun else None
     with devices.scope():
         # Stages of several sizes share one network of any size.
         side = None if options.sizes else config.data.image_size
         model, heads = make_network(config.model, side, precision)
+        if source:
+            copy_weights(model, source, options.init)
+        freeze(model, options.freeze)
         compile_model(model, options, steps, devices, heads)
         make_variables(model, devices, heads)
     scored, own_heads = make_network(config.model, config.data.image_size, "float32")
+    freeze(scored, options.freeze)  # its statistics are measured anew, but for these
     compile_model(scored, options, steps, heads=own_heads)
 
     def stream(start: int, size: int | None = None):
