@@ -50,27 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_model_fn(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results there")
-    parser.add_argument(
-        "--threshold",
-        type=options.number(float, gt=0, le=1),
-        metavar="P",
-        help="least probability (default: the model's, 0.5)",
-    )
-    several = parser.add_mutually_exclusive_group()
-    several.add_argument(
-        "--flips", action="store_true", help="average with the prediction of the mirrored head"
-    )
-    options.add_uncertainty_option(several, "write maps of how sure the prediction is")
-    parser.add_argument(
-        "--largest-component", action="store_true", help="keep the largest tumour of a case only"
-    )
-    parser.add_argument(
-        "--min-size",
-        type=options.number(int, ge=0),
-        default=0,
-        metavar="N",
-        help="leave out smaller ones, in voxels",
-    )
+    options.add_mask_options(parser, "write maps of how sure the prediction is")
     parser.add_argument(
         "--batch-size",
         type=options.number(int, ge=1),
@@ -109,17 +89,14 @@ def _predict(arguments: argparse.Namespace) -> None:
         predictor = ServingClient(arguments.server)
     else:
         predictor = load_predictor(arguments.model)
-    threshold = predictor.calibration.threshold
+    postprocessing = options.read_postprocessing(arguments).settle(predictor.calibration.threshold)
     if arguments.batch_size:
         predictor.batch_size = arguments.batch_size
     rows = predict_files(
         predictor,
         arguments.inputs,
         arguments.out,
-        threshold=threshold if arguments.threshold is None else arguments.threshold,
-        flips=arguments.flips,
-        largest_component=arguments.largest_component,
-        min_size=arguments.min_size,
+        postprocessing=postprocessing,
         overlays=not arguments.no_overlays,
         uncertainty=arguments.uncertainty,
         overwrite=arguments.overwrite,

@@ -13,7 +13,7 @@ from agd_keras.inference.outputs import (
     resolve_outputs,
     write_maps,
 )
-from agd_keras.inference.postprocess import make_mask, measure
+from agd_keras.inference.postprocess import THRESHOLD, Postprocessing, measure
 from agd_keras.inference.predict_case import predict_case, predict_maps
 from agd_keras.inference.uncertainty import PatientPredictor, UncertaintyPredictor
 from agd_keras.io.case_ref import CaseRef
@@ -50,10 +50,7 @@ def predict_files(
     inputs: Sequence[str | Path],
     out: str | Path,
     *,
-    threshold: float = 0.5,
-    flips: bool = False,
-    largest_component: bool = False,
-    min_size: int = 0,
+    postprocessing: Postprocessing | None = None,
     overlays: bool = True,
     uncertainty: str | None = None,
     overwrite: bool = False,
@@ -72,14 +69,11 @@ def predict_files(
         predictor: What predicts.
         inputs: TIFF, PNG, NIfTI or DICOM files, or folders of them, as `find_cases` takes them.
         out: Folder for the results; made if it does not exist.
-        threshold: Tumour is where the probability is at least this, above 0 and at most 1.
-        flips: Average with the prediction of the mirrored head.
-        largest_component: Keep the largest component of each case only.
-        min_size: Least number of voxels of a component that is kept.
+        postprocessing: How masks are made of probabilities. Default: from 0.5 on.
         overlays: Whether to draw pictures.
         uncertainty: `tta`, `ensemble` or `mc_dropout`, see `UncertaintyPredictor`: also writes
             `<case>_uncertainty.npz`, the maps in the order of the slices, and a picture of the
-            slice with most entropy; a score stands in the table. Not with `flips`.
+            slice with most entropy; a score stands in the table. Not with flips.
         overwrite: Replace files of an earlier prediction, and remove its pictures and maps of a
             case where none are made now.
         channels: Contrasts in the order of channels, and
@@ -108,14 +102,11 @@ def predict_files(
     ['phantom_001', 'phantom_002']
     """
     out = Path(out)
-    if not 0 < threshold <= 1:
-        raise InputError(f"--threshold {threshold}: expected above 0 and at most 1")
-    if min_size < 0:
-        raise InputError(f"--min-size {min_size}: expected at least 0")
-    if flips and uncertainty:
-        raise InputError("--flips: not together with --uncertainty, whose `tta` has them")
+    settled = (postprocessing or Postprocessing()).settle(THRESHOLD)
+    settled.check_uncertainty(uncertainty)
     uncertain = None
     if uncertainty:
+        threshold = settled.threshold or THRESHOLD
         uncertain = UncertaintyPredictor(predictor, uncertainty, threshold=threshold)
     [table] = resolve_outputs(out, [TABLE], [], overwrite)
     sources = find_cases(inputs, channels, contrasts)
@@ -136,10 +127,10 @@ def predict_files(
         stale = resolve_outputs(out, unwanted, source.files, overwrite) if overwrite else []
         try:
             maps = predict_maps(uncertain, case) if uncertain else None
-            probability = maps.probability if maps else predict_case(predictor, case, flips)
+            probability = maps.probability if maps else predict_case(predictor, case, settled.flips)
         except InputError as error:  # knows of no file
             raise InputError(f"{_place(source)}: {error}") from None
-        mask = make_mask(probability, threshold, largest_component, min_size)
+        mask = settled.mask(probability)
         with replacing(paths) as made:
             more = case.write_masks(mask, made[: len(case.masks)]) or ()
             if maps:

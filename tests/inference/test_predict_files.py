@@ -18,6 +18,7 @@ from pydicom.data import get_testdata_file
 from agd_keras.errors import InputError
 from agd_keras.evaluation.uncertainty import patient_uncertainty
 from agd_keras.inference.outputs import draw_overlay, replacing
+from agd_keras.inference.postprocess import Postprocessing
 from agd_keras.inference.predict_files import COLUMNS, predict_case, predict_files
 from agd_keras.io.case import Case
 
@@ -83,7 +84,10 @@ def test_options_reach_the_mask(tmp_path):
     Image.fromarray(array).save(tmp_path / "a.png")
 
     def predict(**options):
-        predict_files(Bright(), [tmp_path / "a.png"], tmp_path / "o", overwrite=True, **options)
+        chosen = Postprocessing(**options)
+        predict_files(
+            Bright(), [tmp_path / "a.png"], tmp_path / "o", postprocessing=chosen, overwrite=True
+        )
         return np.asarray(Image.open(tmp_path / "o" / "a_mask.png")) > 0
 
     flair = array[..., 1]
@@ -91,7 +95,6 @@ def test_options_reach_the_mask(tmp_path):
     np.testing.assert_array_equal(predict(threshold=0.7), flair >= 200)
     np.testing.assert_array_equal(predict(largest_component=True), flair == 200)
     np.testing.assert_array_equal(predict(min_size=2), (flair == 200) | (flair == 150))
-    predict(overlays=False)
     for options in ({"threshold": 0}, {"threshold": 1.5}, {"min_size": -1}):
         with pytest.raises(InputError, match="expected"):
             predict(**options)
@@ -253,7 +256,9 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     with pytest.raises(InputError, match=r"a_mask\.png: exists already"):
         predict_files(Bright(), [tmp_path / "a.png"], out)
     before = (out / "a_mask.png").read_bytes()
-    predict_files(Bright(), [tmp_path / "a.png"], out, threshold=0.9, overwrite=True)
+    predict_files(
+        Bright(), [tmp_path / "a.png"], out, postprocessing=Postprocessing(0.9), overwrite=True
+    )
     assert (out / "a_mask.png").read_bytes() != before
 
 
@@ -355,7 +360,11 @@ def test_overlay_outlines_what_was_found():
 def test_maps_of_uncertainty(tmp_path):
     array = _picture(tmp_path / "in" / "a.png", value=102)  # probability 0.4, and 0 around
     out = tmp_path / "out"
-    [row] = predict_files(Bright(), [tmp_path / "in"], out, threshold=0.3, uncertainty="tta")
+    [row] = predict_files(
+        *(Bright(), [tmp_path / "in"], out),
+        postprocessing=Postprocessing(0.3),
+        uncertainty="tta",
+    )
     with np.load(out / "a_uncertainty.npz") as maps:
         assert {name: values.shape for name, values in maps.items()} == dict.fromkeys(
             ("probability", "entropy", "mutual_information"), (1, 6, 8)
@@ -371,4 +380,8 @@ def test_maps_of_uncertainty(tmp_path):
     assert float(row["uncertainty"]) == pytest.approx(score, abs=5e-4)
     assert Image.open(out / "a_uncertainty.png").size[0] > 100
     with pytest.raises(InputError, match="--flips: not together with --uncertainty"):
-        predict_files(Bright(), [tmp_path / "in"], out, flips=True, uncertainty="tta")
+        predict_files(
+            *(Bright(), [tmp_path / "in"], out),
+            postprocessing=Postprocessing(flips=True),
+            uncertainty="tta",
+        )
