@@ -14,7 +14,7 @@ with its dataset.json), DICOM series where tags and descriptions do; else --flai
 --channels say it. Colour is pre-contrast T1, FLAIR and post-contrast T1; FLAIR stands in for
 missing ones.
 results: <case>_mask in the input's format and geometry, <case>_overlay.png, predictions.csv;
-with --uncertainty <case>_uncertainty.npz and .png.
+with --uncertainty <case>_uncertainty.npz and .png; with --save-probability <case>_probability.
 """
 
 CONTRASTS = ("FLAIR", "T1", "T1c")
@@ -56,6 +56,18 @@ def main(argv: list[str] | None = None) -> int:
         type=options.number(int, ge=1),
         metavar="N",
         help="slices through the network at a time",
+    )
+    parser.add_argument(
+        "--save-probability",
+        action="store_true",
+        help="write the probability, and with --uncertainty its entropy and mutual information, as "
+        "NIfTI in the scan's geometry (.npz of pictures)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("source", "nnunet"),
+        default="source",
+        help="masks as the input came, or <case>.nii.gz for a challenge (default: source)",
     )
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures")
     arguments = parser.parse_args(argv)
@@ -99,6 +111,8 @@ def _predict(arguments: argparse.Namespace) -> None:
         postprocessing=postprocessing,
         overlays=not arguments.no_overlays,
         uncertainty=arguments.uncertainty,
+        save_probability=arguments.save_probability,
+        mask_format=arguments.format,
         overwrite=arguments.overwrite,
         channels=channels,
         contrasts=_contrasts(arguments),
