@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -179,7 +180,8 @@ def write_volumes(
     """
     for (name, values), path in zip(volumes.items(), paths, strict=True):
         if affine is None:
-            np.savez_compressed(path, **{name: values.astype(np.float32)})
+            named: dict[str, Any] = {name: values.astype(np.float32)}
+            np.savez_compressed(path, **named)
         else:
             write_volume(path, values.astype(np.float32), affine)
 

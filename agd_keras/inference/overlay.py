@@ -110,9 +110,11 @@ def _panel(image: np.ndarray, mask: np.ndarray, white: float, size: tuple[int, i
 def _label(panel: Image.Image, number: str, sides: bool) -> None:
     """Writes the number of a slice and the sides of the patient, who is seen from below."""
     text, font = ImageDraw.Draw(panel), ImageFont.load_default(LETTERS)
-    outlined = {"fill": "white", "font": font, "stroke_width": 1, "stroke_fill": "black"}
-    text.text((MARGIN, MARGIN), number, **outlined)
+
+    def write(place: tuple[float, float], letters: str, anchor: str) -> None:
+        text.text(place, letters, "white", font, anchor, stroke_width=1, stroke_fill="black")
+
+    write((MARGIN, MARGIN), number, "la")
     if sides:
-        middle = panel.height / 2
-        text.text((MARGIN, middle), "R", anchor="lm", **outlined)
-        text.text((panel.width - MARGIN, middle), "L", anchor="rm", **outlined)
+        write((MARGIN, panel.height / 2), "R", "lm")
+        write((panel.width - MARGIN, panel.height / 2), "L", "rm")
