@@ -1,4 +1,4 @@
-"""`agd-evaluate`: score a trained model on a data set."""
+"""`agd-evaluate`: score a trained model on a data set, or set results side by side."""
 
 import argparse
 import sys
@@ -6,15 +6,27 @@ import sys
 from agd_keras.cli import common, options
 from agd_keras.training.quiet import load_keras
 
+_EPILOG = """\
+results: metrics.json, sums.json, figures/ and report.html; --compare writes nothing.
+The first folder of --compare is the one that the others are compared with, patient by patient.
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `agd-evaluate` and returns its exit status."""
-    parser = common.parser("agd-evaluate", "Score a model on every patient of a data set.")
-    options.add_model_option(parser, options.ANY_MODEL, required=True)
+    parser = common.parser("agd-evaluate", "Score a model on every patient of a data set.", _EPILOG)
+    source = parser.add_mutually_exclusive_group(required=True)
+    options.add_model_option(source, options.ANY_MODEL)
+    source.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="[NAME=]FOLDER",
+        help="in place of scoring: results of the same patients, of this command or of agd-train",
+    )
     options.add_model_fn(parser)
-    options.add_data_options(parser, "--data", required=True)
-    parser.add_argument("--out", required=True, metavar="DIR", help="new folder for the results")
-    options.add_uncertainty_option(parser, "measure how well the model knows where it fails")
+    options.add_data_options(parser, "--data", required=False)
+    parser.add_argument("--out", metavar="DIR", help="new folder for the results")
+    options.add_mask_options(parser, "measure how well the model knows where it fails")
     parser.add_argument(
         "--second-reader",
         metavar="DIR",
@@ -22,7 +34,23 @@ def main(argv: list[str] | None = None) -> int:
         "that have them",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results there")
-    return common.run(_evaluate, parser.parse_args(argv))
+    arguments = parser.parse_args(argv)
+    if not arguments.compare:
+        if not (arguments.data and arguments.out):
+            parser.error("--model: expected --data and --out with it")
+        return common.run(_evaluate, arguments)
+    for name, value in vars(arguments).items():
+        if name not in ("compare", "debug") and value != parser.get_default(name):
+            parser.error(f"--compare: not together with --{name.replace('_', '-')}")
+    return common.run(_compare, arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from agd_keras.evaluation.compare import to_rich
+    from agd_keras.runs.compare_folders import compare_folders
+
+    for table in compare_folders(arguments.compare):
+        common.print_table(to_rich(table))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -30,9 +58,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     options.import_model_fn(arguments)
     from agd_keras.evaluation.compare import to_rich
     from agd_keras.evaluation.readers import readers_table
+    from agd_keras.inference.postprocess import Postprocessing
     from agd_keras.runs.evaluate_model import evaluate_model
     from agd_keras.runs.report import summary_table
 
+    postprocessing = options.read_postprocessing(arguments)
     metrics = evaluate_model(
         arguments.model,
         arguments.data,
@@ -40,6 +70,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.overwrite,
         common.progress_bar("scoring"),
         arguments.uncertainty,
+        postprocessing if postprocessing != Postprocessing() else None,
         arguments.second_reader,
         layout=arguments.layout,
         persons=arguments.persons,

@@ -5,7 +5,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -14,6 +14,9 @@ from agd_keras.errors import InputError
 from agd_keras.presets import PRESETS
 from agd_keras.runs.executor import EXECUTORS
 from agd_keras.weights import shipped
+
+if TYPE_CHECKING:
+    from agd_keras.inference.postprocess import Postprocessing
 
 # Those of `agd_keras.inference.uncertainty`, whose import would load Keras.
 UNCERTAINTY = ("tta", "ensemble", "mc_dropout")
@@ -193,13 +196,48 @@ def add_model_option(made: Any, kinds: str, required: bool = False) -> None:
     )
 
 
-def add_uncertainty_option(made: Any, purpose: str) -> None:
-    """Adds `--uncertainty`, to a parser or a group of it."""
+def add_mask_options(made: argparse.ArgumentParser, uncertainty: str) -> None:
+    """Adds what becomes of the probabilities, in prediction and in evaluation alike.
+
+    Args:
+        made: The parser; gets `--threshold`, `--flips` or `--uncertainty`, `--largest-component`
+            and `--min-size`.
+        uncertainty: What `--uncertainty` is for in this command.
+    """
     made.add_argument(
+        "--threshold",
+        type=number(float, gt=0, le=1),
+        metavar="P",
+        help="least probability (default: the model's, 0.5)",
+    )
+    several = made.add_mutually_exclusive_group()
+    several.add_argument(
+        "--flips", action="store_true", help="average with the prediction of the mirrored head"
+    )
+    several.add_argument(
         "--uncertainty",
         choices=UNCERTAINTY,
-        help=f"{purpose}, from several predictions: of changed images, of the folds of a run, or "
-        "with dropout left on",
+        help=f"{uncertainty}, from several predictions: of changed images, of the folds of a run, "
+        "or with dropout left on",
+    )
+    made.add_argument(
+        "--largest-component", action="store_true", help="keep the largest tumour of a case only"
+    )
+    made.add_argument(
+        "--min-size",
+        type=number(int, ge=0),
+        default=0,
+        metavar="N",
+        help="leave out smaller ones, in voxels",
+    )
+
+
+def read_postprocessing(arguments: argparse.Namespace) -> "Postprocessing":
+    """Makes a `Postprocessing` of the options of `add_mask_options`."""
+    from agd_keras.inference.postprocess import Postprocessing
+
+    return Postprocessing(
+        arguments.threshold, arguments.flips, arguments.largest_component, arguments.min_size
     )
 
 

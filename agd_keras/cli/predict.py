@@ -14,7 +14,7 @@ with its dataset.json), DICOM series where tags and descriptions do; else --flai
 --channels say it. Colour is pre-contrast T1, FLAIR and post-contrast T1; FLAIR stands in for
 missing ones.
 results: <case>_mask in the input's format and geometry, <case>_overlay.png, predictions.csv;
-with --uncertainty <case>_uncertainty.npz and .png.
+with --uncertainty <case>_uncertainty.npz and .png; with --save-probability <case>_probability.
 """
 
 CONTRASTS = ("FLAIR", "T1", "T1c")
@@ -50,32 +50,24 @@ def main(argv: list[str] | None = None) -> int:
     options.add_model_fn(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results there")
-    parser.add_argument(
-        "--threshold",
-        type=options.number(float, gt=0, le=1),
-        metavar="P",
-        help="least probability (default: the model's, 0.5)",
-    )
-    several = parser.add_mutually_exclusive_group()
-    several.add_argument(
-        "--flips", action="store_true", help="average with the prediction of the mirrored head"
-    )
-    options.add_uncertainty_option(several, "write maps of how sure the prediction is")
-    parser.add_argument(
-        "--largest-component", action="store_true", help="keep the largest tumour of a case only"
-    )
-    parser.add_argument(
-        "--min-size",
-        type=options.number(int, ge=0),
-        default=0,
-        metavar="N",
-        help="leave out smaller ones, in voxels",
-    )
+    options.add_mask_options(parser, "write maps of how sure the prediction is")
     parser.add_argument(
         "--batch-size",
         type=options.number(int, ge=1),
         metavar="N",
         help="slices through the network at a time",
+    )
+    parser.add_argument(
+        "--save-probability",
+        action="store_true",
+        help="write the probability, and with --uncertainty its entropy and mutual information, as "
+        "NIfTI in the scan's geometry (.npz of pictures)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("source", "nnunet"),
+        default="source",
+        help="masks as the input came, or <case>.nii.gz for a challenge (default: source)",
     )
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures")
     arguments = parser.parse_args(argv)
@@ -109,19 +101,18 @@ def _predict(arguments: argparse.Namespace) -> None:
         predictor = ServingClient(arguments.server)
     else:
         predictor = load_predictor(arguments.model)
-    threshold = predictor.calibration.threshold
+    postprocessing = options.read_postprocessing(arguments).settle(predictor.calibration.threshold)
     if arguments.batch_size:
         predictor.batch_size = arguments.batch_size
     rows = predict_files(
         predictor,
         arguments.inputs,
         arguments.out,
-        threshold=threshold if arguments.threshold is None else arguments.threshold,
-        flips=arguments.flips,
-        largest_component=arguments.largest_component,
-        min_size=arguments.min_size,
+        postprocessing=postprocessing,
         overlays=not arguments.no_overlays,
         uncertainty=arguments.uncertainty,
+        save_probability=arguments.save_probability,
+        mask_format=arguments.format,
         overwrite=arguments.overwrite,
         channels=channels,
         contrasts=_contrasts(arguments),

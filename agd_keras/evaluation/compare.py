@@ -96,7 +96,7 @@ def _check_same_patients(runs: Mapping[str, Mapping[str, Any]], baseline: str, n
         raise InputError(f"{name}: expected the patients of {baseline}, see {min(alone)}")
     key = "data_fingerprint"
     if first["protocol"].get(key) != other["protocol"].get(key):
-        raise InputError(f"{name}: expected the data of {baseline}, trained on other data")
+        raise InputError(f"{name}: expected the data of {baseline}, it has other data")
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:

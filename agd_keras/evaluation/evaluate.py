@@ -57,7 +57,8 @@ def evaluate(
         cases: Cases with labels, in any order.
         threshold: A pixel is predicted as tumour at or above this probability. One other than 0.5
             belongs to the model and was chosen on validation data, never on these cases.
-        surface: Whether to compute `hd95` and `nsd`, which take most of the time; None without.
+        surface: Whether to compute `hd95`, `nsd` and the kinds of error, which take most of the
+            time; None without.
         protocol: How the model came about and what it is measured on: the keys of `PROTOCOL` and
             any further ones. A key not given is None.
         on_case: Called with name and entry of each case as it is done.
@@ -68,9 +69,10 @@ def evaluate(
 
     Returns:
         Everything that `metrics.json` holds: `protocol`, `threshold`, `pooled`, `subject`, `slice`,
-        `calibration`, and `subjects` by case. Distances are in pixels of a stack with unit
-        spacing, since LGG states none; a case of which only some slices are scored is measured as
-        the stack of those. What cannot be computed is None.
+        `calibration`, `errors`, `distance_unit` and `subjects` by case. Distances are in mm where
+        the spacing is known, else in pixels of a stack with unit spacing, since LGG states none; a
+        case of which only some slices are scored is measured in pixels, as the stack of those.
+        What cannot be computed is None.
 
     Raises:
         InputError: There is no case, one has no label, or sizes do not fit.
@@ -89,12 +91,17 @@ def evaluate(
     """
     subjects: dict[str, dict[str, Any]] = {}
     for ref in sorted(cases):
-        truth, probability = predict_labelled(predict, ref)
+        case, truth = read_labelled(ref)
+        spacing = case.spacing
+        probability = check_probability(predict(case), truth.shape)
+        del case  # its images are the most of what is in memory
         mask = make_mask(probability) if make_mask else probability >= threshold
         if scored is not None:
             places = list(scored[ref.case_id])
+            # Slices that are no neighbours have no spacing.
+            spacing = spacing if len(places) == len(truth) else None
             truth, probability, mask = truth[places], probability[places], mask[places]
-        subjects[ref.case_id] = score_patient(truth, probability, threshold, surface, mask)
+        subjects[ref.case_id] = score_patient(truth, probability, threshold, surface, mask, spacing)
         if on_case:
             on_case(ref.case_id, subjects[ref.case_id])
     return {

@@ -7,7 +7,11 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation import reliability, scores
-from agd_keras.evaluation.surface import hd95, nsd
+from agd_keras.evaluation.errors import add_errors, count_errors, summarize_errors
+from agd_keras.evaluation.surface import surface_figures
+
+TOLERANCE = 2.0  # of `nsd`, in the unit of distances
+MILLIMETRES, PIXELS = "mm", "px"
 
 
 def score_patient(
@@ -16,6 +20,7 @@ def score_patient(
     threshold: float = 0.5,
     surface: bool = True,
     prediction: np.ndarray | None = None,
+    spacing: tuple[float, float, float] | None = None,
 ) -> dict[str, Any]:
     """Scores the whole stack of one patient.
 
@@ -23,12 +28,14 @@ def score_patient(
         truth: Boolean array of shape `(slices, height, width)`.
         probability: Float array of the same shape, values 0 to 1.
         threshold: A pixel is predicted as tumour at or above this probability.
-        surface: Whether to compute `hd95` and `nsd`, which take most of the time.
+        surface: Whether to compute `hd95`, `nsd` and `errors`, which take most of the time.
         prediction: The mask, boolean, where more than the threshold decides on it.
+        spacing: Between slices, rows and columns in mm, as `Case.spacing`; None if unknown.
 
     Returns:
-        `dice`, `iou`, `hd95` and `nsd` in pixels, `voxels_true`, `voxels_pred`; and the sums from
-        which `summarize` makes the figures over patients.
+        `dice`, `iou`, `hd95` and `nsd` with their `unit`, `mm` or, of unknown spacing, `px` of a
+        stack of unit spacing, `voxels_true`, `voxels_pred`, `errors`, as `count_errors` has them;
+        and the sums from which `summarize` makes the figures over patients.
 
     Example:
 
@@ -43,11 +50,14 @@ def score_patient(
     tumor = [counts for counts in per_slice if counts.tp + counts.fn]
     empty = [counts for counts in per_slice if not counts.tp + counts.fn]
     total = sum(per_slice, scores.Counts())
+    known = _known_spacing(spacing, len(truth))
+    figures = surface_figures(truth, prediction, TOLERANCE, known) if surface else (None, None)
     return {
         "dice": scores.dice(total),
         "iou": scores.iou(total),
-        "hd95": hd95(truth, prediction) if surface else None,
-        "nsd": nsd(truth, prediction) if surface else None,
+        "hd95": figures[0],
+        "nsd": figures[1],
+        "unit": MILLIMETRES if known else PIXELS,
         "voxels_true": total.tp + total.fn,
         "voxels_pred": total.tp + total.fp,
         "tp": total.tp,
@@ -62,7 +72,17 @@ def score_patient(
         "empty_slices": len(empty),
         "empty_false_positives": sum(counts.fp > 0 for counts in empty),
         "calibration": reliability.calibration_sums(truth, probability, prediction),
+        "errors": count_errors(truth, prediction) if surface else None,
     }
+
+
+def _known_spacing(
+    spacing: tuple[float, float, float] | None, slices: int
+) -> tuple[float, float, float] | None:
+    """The spacing to measure by; a single slice has no distance to others."""
+    if spacing is not None and slices == 1:
+        spacing = (1.0, *spacing[1:])
+    return spacing if spacing is not None and np.isfinite(spacing).all() else None
 
 
 def add_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -86,7 +106,7 @@ def add_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     whole: dict[str, Any] = {
         key: sum(entry[key] for entry in entries)
         for key in entries[0]
-        if key not in ("dice", "iou", "hd95", "nsd", "calibration")
+        if key not in ("dice", "iou", "hd95", "nsd", "unit", "calibration", "errors")
     }
     counts = scores.Counts(*(whole[key] for key in ("tp", "fp", "fn", "tn")))
     return {
@@ -94,8 +114,10 @@ def add_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "iou": scores.iou(counts),
         "hd95": None,
         "nsd": None,
+        "unit": entries[0].get("unit", PIXELS),
         **whole,
         "calibration": reliability.add_calibration([entry["calibration"] for entry in entries]),
+        "errors": add_errors([entry.get("errors") for entry in entries]),
     }
 
 
@@ -116,10 +138,11 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             from the folds of a cross-validation.
 
     Returns:
-        `pooled`, `subject`, `slice` and `calibration`, as in `metrics.json`. `std_dice` is the
-        deviation of the given patients (divided by their number). `mean_hd95` and `mean_nsd` are
-        over `hd95_patients` of them: those of whom neither mask is empty, or both are. What cannot
-        be computed is None.
+        `pooled`, `subject`, `slice`, `calibration` and `errors`, as in `metrics.json`, and
+        `distance_unit`. `std_dice` is the deviation of the given patients (divided by their
+        number). `mean_hd95` and `mean_nsd` are over `hd95_patients` of them: those of whom neither
+        mask is empty, or both are. Where some of these are measured in mm and others in pixels,
+        unit and means are None, as is what cannot be computed.
 
     Raises:
         InputError: There is no patient.
@@ -141,6 +164,9 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     counts = scores.Counts(*map(total, ("tp", "fp", "fn", "tn")))
     dices = np.array([entry["dice"] for entry in entries])
     sums = reliability.add_calibration([entry["calibration"] for entry in entries])
+    measured = [entry for entry in entries if entry["hd95"] is not None]
+    units = {entry.get("unit", PIXELS) for entry in measured or entries}
+    alike = measured if len(units) == 1 else []
     return {
         "pooled": {
             "accuracy": scores.accuracy(counts),
@@ -158,9 +184,9 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             "min_dice": float(dices.min()),
             "mean_iou": _mean(entry["iou"] for entry in entries),
             "ci95_dice": list(scores.bootstrap_ci(dices) or (None, None)),
-            "mean_hd95": _mean(entry["hd95"] for entry in entries),
-            "hd95_patients": sum(entry["hd95"] is not None for entry in entries),
-            "mean_nsd": _mean(entry["nsd"] for entry in entries),
+            "mean_hd95": _mean(entry["hd95"] for entry in alike),
+            "hd95_patients": len(measured),
+            "mean_nsd": _mean(entry["nsd"] for entry in alike),
         },
         "slice": {
             "mean_dice": _ratio(total("tumor_slice_dice_sum"), total("tumor_slices")),
@@ -169,4 +195,6 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             ),
         },
         "calibration": {"brier": reliability.brier(sums), "ece": reliability.ece(sums)},
+        "errors": summarize_errors(entries),
+        "distance_unit": units.pop() if len(units) == 1 else None,
     }

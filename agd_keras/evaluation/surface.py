@@ -26,6 +26,35 @@ def _distances(
     ]
 
 
+def surface_figures(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    tolerance: float = 2.0,
+    spacing: tuple[float, ...] | None = None,
+) -> tuple[float | None, float | None]:
+    """Computes `hd95` and `nsd` from one distance map of each surface.
+
+    Args:
+        truth: Boolean array of shape `(slices, height, width)`, or of any other rank.
+        prediction: Boolean array of the same shape.
+        tolerance: Distance that still counts as close, in the unit of `spacing`.
+        spacing: Size of a voxel along each axis, in mm; 1 along each if not given.
+
+    Returns:
+        Both, as those functions have them.
+
+    Example:
+
+    >>> surface_figures(np.array([True, True, False]), np.array([False, True, True]), tolerance=0)
+    (0.95, 0.5)
+    """
+    if not (truth.any() and prediction.any()):
+        return (None, None) if truth.any() or prediction.any() else (0.0, 1.0)
+    distances = _distances(truth, prediction, spacing)
+    farthest = max(float(np.percentile(one, 95)) for one in distances)
+    return farthest, float((np.concatenate(distances) <= tolerance).mean())
+
+
 def hd95(
     truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...] | None = None
 ) -> float | None:
@@ -52,9 +81,7 @@ def hd95(
     >>> hd95(truth, np.arange(26) == 0)
     23.75
     """
-    if not (truth.any() and prediction.any()):
-        return None if truth.any() or prediction.any() else 0.0
-    return max(float(np.percentile(one, 95)) for one in _distances(truth, prediction, spacing))
+    return surface_figures(truth, prediction, spacing=spacing)[0]
 
 
 def nsd(
@@ -82,7 +109,4 @@ def nsd(
     >>> nsd(np.array([[True, True, False]]), np.array([[False, True, True]]), tolerance=0)
     0.5
     """
-    if not (truth.any() and prediction.any()):
-        return None if truth.any() or prediction.any() else 1.0
-    distances = np.concatenate(_distances(truth, prediction, spacing))
-    return float((distances <= tolerance).mean())
+    return surface_figures(truth, prediction, tolerance, spacing)[1]

@@ -1,24 +1,23 @@
 """The files of a prediction: made under another name, never over others, never outside."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor
-from scipy import ndimage
 
 from agd_keras.errors import InputError
 from agd_keras.files import unique_number
 from agd_keras.inference.uncertainty import UncertaintyMaps
-from agd_keras.io.case import CHANNELS
+from agd_keras.io.case import Case
+from agd_keras.io.nifti import SUFFIXES
+from agd_keras.io.volume import write_volume
 from agd_keras.viz import overlays
 
 MAPS = ("probability", "entropy", "mutual_information")
-PREDICTION = ImageColor.getrgb(overlays.PREDICTION)
 LONGEST_NAME = 255  # bytes, of nearly every file system
-_PANELS, _SIDE = 9, 256
 
 
 def resolve_outputs(
@@ -100,56 +99,91 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
             made.unlink(missing_ok=True)
 
 
-def _panel(image: np.ndarray, mask: np.ndarray, white: float, size: tuple[int, int]) -> np.ndarray:
-    """One slice with the outline, `(*size, 3)` uint8."""
-    grey = np.clip(image / white * 255, 0, 255).astype(np.uint8)
-    drawn = np.repeat(
-        np.asarray(Image.fromarray(grey).resize(size[::-1], Image.Resampling.BILINEAR))[..., None],
-        3,
-        axis=-1,
-    )
-    large = Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST)
-    inside = np.asarray(large)
-    drawn[inside & ~ndimage.binary_erosion(inside, np.ones((3, 3)), border_value=0)] = PREDICTION
-    return drawn
-
-
-def draw_overlay(
-    images: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, float] | None
-) -> Image.Image:
-    """Draws the outline of the prediction on FLAIR, in up to nine slices from lowest to highest.
+def name_masks(case_id: str, case: Case, mask_format: str) -> tuple[str, ...]:
+    """Names the mask files of a case.
 
     Args:
-        images: Array of shape `(slices, height, width, 3)`.
-        mask: Boolean array of shape `(slices, height, width)`. Its slices with tumour are shown,
-            evenly chosen; the middle slice if there are none.
-        spacing: Between slices, rows and columns in mm, for the proportions; None for square.
+        case_id: What the case is called, also with folders.
+        case: What was read.
+        mask_format: `source`, as the case came, or `nnunet`, one NIfTI file in no folder.
 
-    Returns:
-        The picture.
+    Raises:
+        InputError: `nnunet` of pictures, which do not tell where their voxels lie.
 
     Example:
 
-    >>> draw_overlay(np.ones((4, 8, 8, 3)), np.ones((4, 8, 8), bool), None).size
-    (512, 512)
+    >>> case = Case(np.zeros((1, 2, 2, 3)), None, ("a_mask.dcm",), print, affine=np.eye(4))
+    >>> name_masks("site/a", case, "nnunet")
+    ('a.nii.gz',)
     """
-    flair = images[..., CHANNELS.index("FLAIR")].astype(np.float32)
-    flair = flair - flair.min()
-    white = float(np.percentile(flair, 99.5)) or float(flair.max()) or 1.0
-    found = np.flatnonzero(mask.any(axis=(1, 2)))
-    if not found.size:
-        found = np.array([len(mask) // 2])
-    places = found[np.linspace(0, len(found) - 1, min(_PANELS, len(found))).round().astype(int)]
-    _, rows, columns = spacing or (1.0, 1.0, 1.0)
-    extent = np.array([mask.shape[1] * rows, mask.shape[2] * columns])
-    least = max(_SIDE, *mask.shape[1:])
-    height, width = np.maximum((extent / extent.max() * least).round().astype(int), 1)
-    panels = [_panel(flair[i], mask[i], white, (height, width)) for i in places]
-    across = int(np.ceil(np.sqrt(len(panels))))
-    down = -(-len(panels) // across)
-    panels += [np.zeros_like(panels[0])] * (across * down - len(panels))
-    grid = [np.hstack(panels[row * across : (row + 1) * across]) for row in range(down)]
-    return Image.fromarray(np.vstack(grid))
+    if mask_format == "source":
+        return case.masks
+    if case.affine is None:
+        raise InputError("--format nnunet: expected NIfTI or DICOM, pictures have no geometry")
+    return (f"{flat_name(case_id)}.nii.gz",)
+
+
+def flat_name(case_id: str) -> str:
+    """Returns what a case is called in a folder of all cases.
+
+    Example:
+
+    >>> flat_name("site/BRATS_001")
+    'BRATS_001'
+    """
+    return case_id.rpartition("/")[2]
+
+
+def write_masks(
+    case: Case, mask: np.ndarray, paths: Sequence[Path], mask_format: str
+) -> tuple[str, ...]:
+    """Writes the mask of a case to files named by `name_masks`.
+
+    Args:
+        case: What was read.
+        mask: Boolean array of shape `(slices, height, width)`.
+        paths: The files.
+        mask_format: As for `name_masks`.
+
+    Returns:
+        Notes on what was left out or changed.
+    """
+    # A NIfTI scan writes its own header, compressed or not as the name of the file says.
+    if mask_format == "source" or case.masks[0].endswith(SUFFIXES) or case.affine is None:
+        return case.write_masks(mask, paths) or ()
+    write_volume(paths[0], mask.astype(np.uint8), case.affine)
+    return ()
+
+
+def name_volumes(stem: str, case: Case, maps: Sequence[str]) -> list[str]:
+    """Names a file for each map: NIfTI, or `.npz` of pictures, which have no geometry.
+
+    Example:
+
+    >>> case = Case(np.zeros((1, 2, 2, 3)), None, ("a_mask.png",), print)
+    >>> name_volumes("a", case, ["probability"])
+    ['a_probability.npz']
+    """
+    suffix = ".npz" if case.affine is None else ".nii.gz"
+    return [f"{stem}_{name}{suffix}" for name in maps]
+
+
+def write_volumes(
+    volumes: Mapping[str, np.ndarray], paths: Sequence[Path], affine: np.ndarray | None
+) -> None:
+    """Writes maps of a case to files named by `name_volumes`, float32.
+
+    Args:
+        volumes: By name of the map an array of shape `(slices, height, width)`.
+        paths: A file for each.
+        affine: That of the case.
+    """
+    for (name, values), path in zip(volumes.items(), paths, strict=True):
+        if affine is None:
+            named: dict[str, Any] = {name: values.astype(np.float32)}
+            np.savez_compressed(path, **named)
+        else:
+            write_volume(path, values.astype(np.float32), affine)
 
 
 def write_maps(maps: UncertaintyMaps, images: np.ndarray, arrays: Path, picture: Path) -> None:

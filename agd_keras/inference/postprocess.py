@@ -1,11 +1,13 @@
 """From probabilities to a mask: threshold, then what is too small is left out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from agd_keras.errors import InputError
+
+THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -13,7 +15,8 @@ class Postprocessing:
     """What happens to the probabilities of a case, in prediction and in evaluation alike.
 
     Args:
-        threshold: Tumour is where the probability is at least this, above 0 and at most 1.
+        threshold: Tumour is where the probability is at least this, above 0 and at most 1. None:
+            the model's own, see `settle`.
         flips: Average with the prediction of the mirrored head.
         largest_component: Keep the largest component only.
         min_size: Least number of voxels of a component that is kept.
@@ -27,25 +30,39 @@ class Postprocessing:
     [[[1, 1, 0, 0]]]
     """
 
-    threshold: float = 0.5
+    threshold: float | None = None
     flips: bool = False
     largest_component: bool = False
     min_size: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1:
+        if self.threshold is not None and not 0 < self.threshold <= 1:
             raise InputError(f"--threshold {self.threshold}: expected above 0 and at most 1")
         if self.min_size < 0:
             raise InputError(f"--min-size {self.min_size}: expected at least 0")
 
+    def settle(self, threshold: float) -> "Postprocessing":
+        """Returns the same with a threshold, this one unless it has one of its own."""
+        return self if self.threshold is not None else replace(self, threshold=threshold)
+
+    def check_uncertainty(self, method: str | None) -> None:
+        """Refuses flips beside a method of uncertainty, which has changed images of its own.
+
+        Raises:
+            InputError: There are both.
+        """
+        if self.flips and method:
+            raise InputError("--flips: not together with --uncertainty, whose `tta` has them")
+
     def mask(self, probability: np.ndarray) -> np.ndarray:
         """Makes the mask of a case, see `make_mask`."""
-        return make_mask(probability, self.threshold, self.largest_component, self.min_size)
+        threshold = THRESHOLD if self.threshold is None else self.threshold
+        return make_mask(probability, threshold, self.largest_component, self.min_size)
 
 
 def make_mask(
     probability: np.ndarray,
-    threshold: float = 0.5,
+    threshold: float = THRESHOLD,
     largest_component: bool = False,
     min_size: int = 0,
 ) -> np.ndarray:

@@ -3,17 +3,23 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agd_keras.errors import InputError
 from agd_keras.files import FULL, write_csv
 from agd_keras.inference.outputs import (
-    draw_overlay,
+    MAPS,
+    flat_name,
+    name_masks,
+    name_volumes,
     replacing,
     resolve_outputs,
     write_maps,
+    write_masks,
+    write_volumes,
 )
-from agd_keras.inference.postprocess import make_mask, measure
+from agd_keras.inference.overlay import add_title, draw_overlay
+from agd_keras.inference.postprocess import THRESHOLD, Postprocessing, measure
 from agd_keras.inference.predict_case import predict_case, predict_maps
 from agd_keras.inference.uncertainty import PatientPredictor, UncertaintyPredictor
 from agd_keras.io.case_ref import CaseRef
@@ -45,17 +51,24 @@ def _describe(source: CaseRef, error: Exception) -> str:
     return f"{_place(source)}: cannot be read or its results written ({where}{reason})"
 
 
+def _check_flat(cases: Sequence[str]) -> None:
+    """Refuses cases of which one would replace another in a single folder."""
+    first: dict[str, str] = {}
+    for case in cases:
+        if (other := first.setdefault(flat_name(case), case)) != case:
+            raise InputError(f"--format nnunet: {other} and {case} would have one name")
+
+
 def predict_files(
     predictor: PatientPredictor,
     inputs: Sequence[str | Path],
     out: str | Path,
     *,
-    threshold: float = 0.5,
-    flips: bool = False,
-    largest_component: bool = False,
-    min_size: int = 0,
+    postprocessing: Postprocessing | None = None,
     overlays: bool = True,
     uncertainty: str | None = None,
+    save_probability: bool = False,
+    mask_format: Literal["source", "nnunet"] = "source",
     overwrite: bool = False,
     channels: Sequence[str] = (),
     contrasts: Mapping[str, str | Path] | None = None,
@@ -72,14 +85,16 @@ def predict_files(
         predictor: What predicts.
         inputs: TIFF, PNG, NIfTI or DICOM files, or folders of them, as `find_cases` takes them.
         out: Folder for the results; made if it does not exist.
-        threshold: Tumour is where the probability is at least this, above 0 and at most 1.
-        flips: Average with the prediction of the mirrored head.
-        largest_component: Keep the largest component of each case only.
-        min_size: Least number of voxels of a component that is kept.
+        postprocessing: How masks are made of probabilities. Default: from 0.5 on.
         overlays: Whether to draw pictures.
         uncertainty: `tta`, `ensemble` or `mc_dropout`, see `UncertaintyPredictor`: also writes
             `<case>_uncertainty.npz`, the maps in the order of the slices, and a picture of the
-            slice with most entropy; a score stands in the table. Not with `flips`.
+            slice with most entropy; a score stands in the table. Not with flips.
+        save_probability: Whether to write the probability and, with `uncertainty`, entropy and
+            mutual information in nats, float32, as `<case>_probability.nii.gz` and so on in the
+            geometry of the scan; of pictures, which have none, as `.npz`.
+        mask_format: `source`, or `nnunet`, for masks called `<case>.nii.gz`, in no folder, as
+            challenges expect them.
         overwrite: Replace files of an earlier prediction, and remove its pictures and maps of a
             case where none are made now.
         channels: Contrasts in the order of channels, and
@@ -91,8 +106,9 @@ def predict_files(
         The rows of `predictions.csv`.
 
     Raises:
-        InputError: No case is found, the folder cannot be used, another process writes there, or
-            cases could not be predicted: after all the others have been.
+        InputError: No case is found, two would have one name in `nnunet`, the folder cannot be
+            used, another process writes there, or cases could not be predicted: after all the
+            others have been.
         OSError: The disk is full; names the file.
 
     Example:
@@ -108,17 +124,17 @@ def predict_files(
     ['phantom_001', 'phantom_002']
     """
     out = Path(out)
-    if not 0 < threshold <= 1:
-        raise InputError(f"--threshold {threshold}: expected above 0 and at most 1")
-    if min_size < 0:
-        raise InputError(f"--min-size {min_size}: expected at least 0")
-    if flips and uncertainty:
-        raise InputError("--flips: not together with --uncertainty, whose `tta` has them")
+    settled = (postprocessing or Postprocessing()).settle(THRESHOLD)
+    settled.check_uncertainty(uncertainty)
     uncertain = None
     if uncertainty:
+        threshold = settled.threshold or THRESHOLD
         uncertain = UncertaintyPredictor(predictor, uncertainty, threshold=threshold)
     [table] = resolve_outputs(out, [TABLE], [], overwrite)
     sources = find_cases(inputs, channels, contrasts)
+    flat = mask_format == "nnunet"
+    if flat:
+        _check_flat([source.case_id for source in sources])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -128,34 +144,51 @@ def predict_files(
 
     def predict_source(source: CaseRef) -> dict[str, Any]:
         case = read_case(source, descriptions)
-        overlay = [f"{source.case_id}_overlay.png"]
-        extra = [f"{source.case_id}_uncertainty.{kind}" for kind in ("npz", "png")]
-        wanted = [*case.masks, *extra * bool(uncertain), *overlay * overlays]
+        stem = flat_name(source.case_id) if flat else source.case_id
+        try:
+            masks = name_masks(source.case_id, case, mask_format)
+        except InputError as error:  # knows of no file
+            raise InputError(f"{_place(source)}: {error}") from None
+        extra = [f"{stem}_uncertainty.{kind}" for kind in ("npz", "png")]
+        volumes = name_volumes(stem, case, MAPS)
+        kept = volumes[: len(MAPS) if uncertain else 1] if save_probability else []
+        overlay = [f"{stem}_overlay.png"]
+        wanted = [*masks, *extra * bool(uncertain), *kept, *overlay * overlays]
         paths = resolve_outputs(out, wanted, source.files, overwrite)
-        unwanted = [name for name in (*extra, *overlay) if name not in wanted]
+        unwanted = [name for name in (*extra, *volumes, *overlay) if name not in wanted]
         stale = resolve_outputs(out, unwanted, source.files, overwrite) if overwrite else []
         try:
             maps = predict_maps(uncertain, case) if uncertain else None
-            probability = maps.probability if maps else predict_case(predictor, case, flips)
+            probability = maps.probability if maps else predict_case(predictor, case, settled.flips)
         except InputError as error:  # knows of no file
             raise InputError(f"{_place(source)}: {error}") from None
-        mask = make_mask(probability, threshold, largest_component, min_size)
+        mask = settled.mask(probability)
+        found = measure(mask, probability, case.spacing)
         with replacing(paths) as made:
-            more = case.write_masks(mask, made[: len(case.masks)]) or ()
+            more = write_masks(case, mask, made[: len(masks)], mask_format)
             if maps:
-                write_maps(maps, case.images, *made[len(case.masks) :][:2])
+                write_maps(maps, case.images, *made[len(masks) :][:2])
+            if kept:
+                values = {name: getattr(maps, name) for name in MAPS} if maps else {}
+                start = len(masks) + len(extra) * bool(maps)
+                write_volumes(
+                    values or {MAPS[0]: probability},
+                    made[start : start + len(kept)],
+                    case.affine,
+                )
             if overlays:
+                picture = draw_overlay(case.images, mask, case.spacing, source.numbers)
+                picture = add_title(picture, source.case_id, found["volume_mm3"], int(mask.sum()))
                 # The default saves a fiftieth of the bytes and takes as long as all else together.
-                draw_overlay(case.images, mask, case.spacing).save(made[-1], compress_level=1)
+                picture.save(made[-1], compress_level=1)
         for path in stale:
             path.unlink(missing_ok=True)
         notes = "; ".join([*case.notes, *more])
         if notes:
             logger.info("%s: %s", source.case_id, notes)
-        found = measure(mask, probability, case.spacing)
-        masks = case.masks[0] if len(case.masks) == 1 else f"{source.case_id}/"
         doubt = {"uncertainty": f"{maps.score:.3f}"} if maps else {}
-        return {"case": source.case_id, **found, **doubt, "masks": masks, "notes": notes}
+        where = masks[0] if len(masks) == 1 else f"{source.case_id}/"
+        return {"case": source.case_id, **found, **doubt, "masks": where, "notes": notes}
 
     with locked(out, tidy=True):
         resolve_outputs(out, [TABLE], [], overwrite)  # another process may have ended meanwhile

@@ -27,7 +27,12 @@ RECORD = "fold.json"
 
 
 def write_record(
-    folder: str | Path, config: RunConfig, fold: Fold, fingerprint: str, parameters: int
+    folder: str | Path,
+    config: RunConfig,
+    fold: Fold,
+    fingerprint: str,
+    parameters: int,
+    seconds: float | None = None,
 ) -> Path:
     """Writes `fold.json`, which says that a fold is finished and what it is part of.
 
@@ -37,6 +42,7 @@ def write_record(
         fold: The units of each part.
         fingerprint: Fingerprint of the data.
         parameters: Number of the model's weights.
+        seconds: How long training and test took; None if unknown, as of an interrupted fold.
 
     Returns:
         The path.
@@ -45,6 +51,7 @@ def write_record(
         "config": config.model_dump(mode="json"),
         "data_fingerprint": fingerprint,
         "parameters": parameters,
+        "seconds": seconds,
         "train": len(fold.train),
         "test": fold.test,
     }

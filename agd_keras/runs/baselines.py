@@ -15,6 +15,12 @@ RECORD_WISE = (
     "Data split by slice: slices of one patient stand on both sides, in training and in test, and "
     "the figures flatter. Those of a split by patient are the ones to expect on new patients."
 )
+KINDS_IN_WORDS = {
+    "outline": "within two pixels of the true outline",
+    "missed": "tumour in slices in which nothing was found",
+    "invented": "marked in slices without tumour",
+    "region": "the rest: parts left out, or surround taken in",
+}
 ANCHORS: tuple[dict[str, Any], ...] = (
     {
         "who": "AGD paper (Cvetko 2021), plain data",
@@ -42,6 +48,8 @@ def show(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {show(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return " to ".join(map(show, value))
     return str(value)
@@ -110,6 +118,38 @@ def warnings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         text = f"{seen} of {were} trained or validated on{known}: the figures flatter."
         found.append(("Seen in training.", text))
     return found
+
+
+def distance_note(metrics: Mapping[str, Any]) -> str:
+    """Says in what unit `hd95` is and how close is close for `nsd`.
+
+    Args:
+        metrics: What `evaluate` returned; those of earlier versions are in pixels.
+
+    Example:
+
+    >>> distance_note({"distance_unit": "mm"})
+    'hd95 is in mm; nsd is at 2 mm'
+    """
+    unit = metrics.get("distance_unit", "px")
+    if unit is None:
+        return (
+            "hd95 and nsd are in mm for some patients and in pixels for others: they have no mean"
+        )
+    return f"hd95 is in {'pixels' if unit == 'px' else unit}; nsd is at 2 {unit}"
+
+
+def error_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
+    """Kind, what it is, share of the wrong pixels and Dice if repaired, of each kind of error.
+
+    None for metrics of earlier versions, or of a perfect mask.
+    """
+    found = metrics.get("errors", {})
+    return [
+        (kind, KINDS_IN_WORDS[kind], one["share"], one["dice_if_repaired"])
+        for kind, one in found.items()
+        if one["share"] is not None
+    ]
 
 
 def always_empty(metrics: Mapping[str, Any]) -> dict[str, float]:

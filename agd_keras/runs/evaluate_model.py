@@ -17,7 +17,7 @@ from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.readers import readers_table, study_readers
 from agd_keras.evaluation.uncertainty import evaluate_uncertainty
 from agd_keras.files import content, write_text
-from agd_keras.inference.postprocess import Postprocessing
+from agd_keras.inference.postprocess import THRESHOLD, Postprocessing
 from agd_keras.inference.predict_case import predict_case, predict_maps
 from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.inference.uncertainty import UncertaintyPredictor
@@ -78,8 +78,9 @@ def assess(
         scored: By case the places of the slices to score, where they are only some of them.
         progress: Called as `progress(done, total)`, in cases.
         uncertainty: `tta`, `ensemble` or `mc_dropout`: also measure how well the prediction knows
-            where it fails, on whole cases; writes `uncertainty.json`.
-        postprocessing: How masks are made of probabilities. Default: by the model's threshold.
+            where it fails, on whole cases and by the threshold alone; writes `uncertainty.json`.
+        postprocessing: How masks are made of probabilities. Default: by the model's threshold,
+            which is also that of one without its own.
         second_reader: Folder of masks of a second reader: also compare the model with both, see
             `study_readers`; writes `readers.json`.
 
@@ -118,9 +119,10 @@ def assess(
         shape = images.shape[1:3]
         return {name: resize_probability(map_, shape)[where[1:]] for name, map_ in maps.items()}
 
-    postprocessing = postprocessing or Postprocessing(predictor.calibration.threshold)
-    threshold, make_mask = postprocessing.threshold, postprocessing.mask
-    predict = partial(predict_case, predictor, flips=postprocessing.flips)
+    settled = (postprocessing or Postprocessing()).settle(predictor.calibration.threshold)
+    settled.check_uncertainty(uncertainty)
+    threshold, make_mask = settled.threshold or THRESHOLD, settled.mask
+    predict = partial(predict_case, predictor, flips=settled.flips)
     uncertain = (
         UncertaintyPredictor(predictor, uncertainty, threshold=threshold) if uncertainty else None
     )
@@ -183,7 +185,7 @@ def evaluate_model(
         overwrite: Replace the results of an earlier evaluation there.
         progress: Called as `progress(done, total)`, in cases.
         uncertainty: As for `assess`.
-        postprocessing: As for `assess`; its own threshold where it differs from the model's.
+        postprocessing: As for `assess`.
         second_reader: As for `assess`.
         layout: How the files of the data lie.
         persons: Whose scan a case is.
@@ -202,6 +204,8 @@ def evaluate_model(
     check_folder(out, overwrite)
     cases = find_data(data, layout, persons)
     predictor = load_predictor(model)
+    settled = (postprocessing or Postprocessing()).settle(predictor.calibration.threshold)
+    settled.check_uncertainty(uncertainty)
     problems = check_cases(cases)
     if problems:
         raise problems_error(data, problems)
@@ -209,7 +213,7 @@ def evaluate_model(
         **find_origin(model, cases),
         "scored": "all patients of the data",
         "data_fingerprint": data_fingerprint(cases),
-        **({"postprocessing": asdict(postprocessing)} if postprocessing else {}),
+        **({"postprocessing": asdict(settled)} if postprocessing else {}),
     }
     with locked(out, tidy=True):
         check_folder(out, overwrite)  # another process may have written there meanwhile
@@ -217,7 +221,7 @@ def evaluate_model(
             *(predictor, cases, out, protocol, f"{model} on {data}"),
             progress=progress,
             uncertainty=uncertainty,
-            postprocessing=postprocessing,
+            postprocessing=settled,
             second_reader=second_reader,
         )
 

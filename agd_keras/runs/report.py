@@ -14,12 +14,15 @@ from rich.text import Text
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.compare import TextTable
+from agd_keras.evaluation.errors import error_shares
 from agd_keras.evaluation.subgroups import subgroups
 from agd_keras.files import write_text
 from agd_keras.runs.baselines import (
     ANCHORS,
     COLUMNS,
     always_empty,
+    distance_note,
+    error_rows,
     fold_rows,
     own_row,
     rows,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 SUMS = "sums.json"
 SUBJECT_KEYS = ("dice", "iou", "hd95", "nsd", "voxels_true", "voxels_pred")
+NOTED_KEYS = ("unit", "errors")  # in `metrics.json` too; entries of earlier versions lack them
 
 
 def summary_table(metrics: Mapping[str, Any]) -> Table:
@@ -83,7 +87,11 @@ def write_metrics(metrics: Mapping[str, Any], path: str | Path) -> Path:
         ValueError: A figure is NaN or infinite, which JSON does not have.
     """
     entries = metrics["subjects"]
-    subjects = {name: {key: entry[key] for key in SUBJECT_KEYS} for name, entry in entries.items()}
+    subjects = {
+        name: {key: entry[key] for key in SUBJECT_KEYS}
+        | {key: entry[key] for key in NOTED_KEYS if key in entry}
+        for name, entry in entries.items()
+    }
     text = json.dumps({**metrics, "subjects": subjects}, indent=1, allow_nan=False)
     _write(Path(path).with_name(SUMS), json.dumps(entries, allow_nan=False) + "\n")
     return _write(path, text + "\n")
@@ -129,6 +137,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
     )
     environment.filters["show"] = show
+    environment.filters["percent"] = lambda share: "-" if share is None else f"{100 * share:.0f} %"
     environment.filters["code"] = lambda text: Markup(markdown_code(text))
     environment.filters["cells"] = lambda row: Markup(" | ".join(map(markdown, row)))
     return environment.get_template(template).render(**values)
@@ -184,6 +193,9 @@ def write_report(
         images={name: _base64(figure) for name, figure in figures.items()},
         subject_keys=SUBJECT_KEYS,
         subjects=subjects,
+        distances=distance_note(metrics),
+        errors=error_rows(metrics),
+        case_errors=[(name, error_shares(entry.get("errors"))) for name, entry in subjects],
     )
     return _write(Path(folder) / "report.html", text)
 
@@ -219,6 +231,7 @@ def write_model_card(
         protocol=own_row(metrics)["protocol"],
         warnings=warnings(metrics),
         rows=rows(metrics),
+        distances=distance_note(metrics),
         groups=subgroups(metrics["subjects"]),
         worst=sorted(metrics["subjects"].items(), key=lambda item: item[1]["dice"])[:5],
     )

@@ -279,8 +279,8 @@ def check_data(folder: Path, cases: Sequence[CaseRef], digests: Mapping[str, str
     )
 
 
-def record_environment(path: Path, config: RunConfig, fingerprint: str) -> None:
-    """Adds what this start of the run runs on to `environment.json`, a list of starts."""
+def record_environment(path: Path, config: RunConfig, fingerprint: str) -> int:
+    """Adds what this start of the run runs on to `environment.json`; returns how many there are."""
     from agd_keras.runs.environment import describe_environment
 
     starts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -288,6 +288,7 @@ def record_environment(path: Path, config: RunConfig, fingerprint: str) -> None:
     seeds = {"seed": config.training.seed, "data_fingerprint": fingerprint}
     starts.append({"started": started, **describe_environment(config.training.precision), **seeds})
     write_text(path, json.dumps(starts, indent=2) + "\n")
+    return len(starts)
 
 
 @contextmanager

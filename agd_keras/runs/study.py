@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +21,6 @@ FOLDS = 5
 FILES = ("config.yaml", "table.md", "results.json", "confusion.png")
 # A fold writes its environment.json as it starts; a copy that did not keep the times of its files
 # is off by more.
-STARTING_SECONDS = 60
 
 Changes = dict[str, dict[str, dict[str, Any]]]
 
@@ -298,7 +296,8 @@ def _provenance(folds: Sequence[Path]) -> dict[str, Any]:
 
     parameters, hardware, software, seconds = {}, set(), set(), []
     for fold in folds:
-        parameters[fold.parent.name] = read_json(fold / "fold.json")["parameters"]
+        record = read_json(fold / "fold.json")
+        parameters[fold.parent.name] = record["parameters"]
         starts = read_json(fold / "environment.json")
         for start in starts:
             versions = [f"{name} {start['packages'][name]}" for name in ("agd_keras", "keras")]
@@ -307,7 +306,8 @@ def _provenance(folds: Sequence[Path]) -> dict[str, Any]:
             machine = [start[key] for key in ("device", "processor", "precision")]
             machine.append(f"{start['cores']} core{'s' * (start['cores'] > 1)}")
             hardware.add(", ".join([*machine, f"{start['memory_gb']} GB"]))
-        seconds.append(_seconds(fold, starts))
+        # Of an interrupted fold, or one of an earlier version, it is not known.
+        seconds.append(record.get("seconds"))
     known = [one for one in seconds if one is not None]
     return {
         "parameters": parameters,
@@ -315,12 +315,3 @@ def _provenance(folds: Sequence[Path]) -> dict[str, Any]:
         "software": sorted(software),
         "seconds": round(sum(known)) if len(known) == len(seconds) else None,
     }
-
-
-def _seconds(fold: Path, starts: Sequence[Mapping[str, Any]]) -> float | None:
-    """From start to finish; None for a fold that was interrupted or whose files were copied."""
-    started = datetime.fromisoformat(starts[0]["started"]).timestamp()
-    written = (fold / "environment.json").stat().st_mtime
-    if len(starts) > 1 or abs(written - started) > STARTING_SECONDS:
-        return None
-    return (fold / "fold.json").stat().st_mtime - started

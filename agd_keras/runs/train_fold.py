@@ -1,9 +1,10 @@
 """One fold of a run: trained, tested and reported, by what its run folder says."""
 
 import logging
-from dataclasses import replace
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +60,7 @@ def train_fold(
     from agd_keras.training.devices import join_hosts, wait_for_hosts
     from agd_keras.training.fit import fit_fold
 
+    started = time.monotonic()
     run = Path(run)
     folder = run / f"fold-{index}"
     strategy = make_config(load_config(run / "config.yaml")).training.strategy
@@ -90,8 +92,9 @@ def train_fold(
                 for name, part in parts.items()
             ),
         )
+        starts = 0
         if writes:
-            record_environment(folder / "environment.json", config, cache.data_fingerprint)
+            starts = record_environment(folder / "environment.json", config, cache.data_fingerprint)
         wait_for_hosts(config.training.strategy)  # until all have their copy
         keras.utils.clear_session()  # of the fold before
         follower = followed(track if writes else None, config, own, f"{run.name}, fold {index}")
@@ -109,9 +112,15 @@ def train_fold(
         write_calibration(model, replace(fitted, normalization=normalization))
         predictor = load_predictor(model)
         parameters = predictor.models[0].count_params()
-        if not fold.test:
+
+        def finish() -> None:
+            # Masks were read all along: nothing counts that is half of old and half of new ones.
             check_data(run, list(cases.values()), digest_cases(cases.values()))
-            write_record(folder, config, fold, cache.data_fingerprint, parameters)
+            seconds = time.monotonic() - started if starts == 1 else None
+            write_record(folder, config, fold, cache.data_fingerprint, parameters, seconds)
+
+        if not fold.test:
+            finish()
             return
         logger.info("scoring the test patients")
         units = ", ".join(f"{len(getattr(fold, part))} {part}" for part in PARTS)
@@ -133,6 +142,4 @@ def train_fold(
             history=folder / "history.csv",
             scored=scored,
         )
-        # Masks were read all along: nothing counts that is half of old and half of new ones.
-        check_data(run, list(cases.values()), digest_cases(cases.values()))
-        write_record(folder, config, fold, cache.data_fingerprint, parameters)
+        finish()

@@ -30,13 +30,14 @@ def empty(truth):
 
 
 def test_keys(metrics):
-    assert set(metrics) == {"protocol", "threshold", "subjects", *KEYS}
+    others = {"protocol", "threshold", "subjects", "errors", "distance_unit"}
+    assert set(metrics) == {*others, *KEYS}
     assert {group: set(metrics[group]) for group in KEYS} == KEYS
     assert metrics["protocol"] == {
         **{"split": "subject", "folds": 5, "seed": 0, "model": "agd_tiny"},
         **{"augmentation": None, "data_fingerprint": None},
     }
-    entry = {"dice", "iou", "hd95", "nsd", "voxels_true", "voxels_pred"}
+    entry = {"dice", "iou", "hd95", "nsd", "unit", "voxels_true", "voxels_pred", "errors"}
     assert all(entry <= set(values) for values in metrics["subjects"].values())
     json.dumps(metrics, allow_nan=False)
 
@@ -189,7 +190,7 @@ def test_folds_gather_to_the_whole(dataset, metrics, shifted):
         part = [item for item in dataset if item.case_id in names]
         gathered |= json.loads(json.dumps(evaluate(shifted, part)["subjects"]))
     whole = summarize({name: gathered[name] for name in sorted(gathered)})
-    assert whole == {group: metrics[group] for group in KEYS}
+    assert whole == {group: metrics[group] for group in (*KEYS, "errors", "distance_unit")}
 
 
 def test_one_patient_has_no_interval(dataset, shifted):

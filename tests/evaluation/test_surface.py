@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from agd_keras.evaluation.surface import hd95, nsd
+from agd_keras.evaluation import surface
+from agd_keras.evaluation.patients import score_patient
+from agd_keras.evaluation.surface import hd95, nsd, surface_figures
 
 
 def surface_points(mask):
@@ -122,3 +124,24 @@ def test_order_and_surround_do_not_matter(pair):
     for figure in (hd95, nsd):
         assert figure(truth, prediction) == figure(prediction, truth)
         assert figure(*wide) == figure(truth, prediction)
+
+
+@given(pairs)
+@settings(deadline=None, max_examples=30)
+def test_both_figures_come_from_one_measurement(pair):
+    spacing = (3.0, 0.5, 1.25)
+    both = surface_figures(*pair, 1.5, spacing)
+    assert both == (hd95(*pair, spacing=spacing), nsd(*pair, 1.5, spacing=spacing))
+
+
+def test_each_surface_has_one_distance_map(monkeypatch):
+    asked = []
+    real = surface.ndimage.distance_transform_edt
+
+    def counted(*arguments, **options):
+        asked.append(arguments[0].shape)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(surface.ndimage, "distance_transform_edt", counted)
+    score_patient(*balls(offset=4))
+    assert len(asked) == 2

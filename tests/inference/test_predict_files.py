@@ -17,7 +17,9 @@ from pydicom.data import get_testdata_file
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.uncertainty import patient_uncertainty
-from agd_keras.inference.outputs import draw_overlay, replacing
+from agd_keras.inference.outputs import replacing
+from agd_keras.inference.overlay import STRIP, add_title, draw_overlay
+from agd_keras.inference.postprocess import Postprocessing
 from agd_keras.inference.predict_files import COLUMNS, predict_case, predict_files
 from agd_keras.io.case import Case
 
@@ -83,7 +85,10 @@ def test_options_reach_the_mask(tmp_path):
     Image.fromarray(array).save(tmp_path / "a.png")
 
     def predict(**options):
-        predict_files(Bright(), [tmp_path / "a.png"], tmp_path / "o", overwrite=True, **options)
+        chosen = Postprocessing(**options)
+        predict_files(
+            Bright(), [tmp_path / "a.png"], tmp_path / "o", postprocessing=chosen, overwrite=True
+        )
         return np.asarray(Image.open(tmp_path / "o" / "a_mask.png")) > 0
 
     flair = array[..., 1]
@@ -91,7 +96,6 @@ def test_options_reach_the_mask(tmp_path):
     np.testing.assert_array_equal(predict(threshold=0.7), flair >= 200)
     np.testing.assert_array_equal(predict(largest_component=True), flair == 200)
     np.testing.assert_array_equal(predict(min_size=2), (flair == 200) | (flair == 150))
-    predict(overlays=False)
     for options in ({"threshold": 0}, {"threshold": 1.5}, {"min_size": -1}):
         with pytest.raises(InputError, match="expected"):
             predict(**options)
@@ -253,7 +257,9 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     with pytest.raises(InputError, match=r"a_mask\.png: exists already"):
         predict_files(Bright(), [tmp_path / "a.png"], out)
     before = (out / "a_mask.png").read_bytes()
-    predict_files(Bright(), [tmp_path / "a.png"], out, threshold=0.9, overwrite=True)
+    predict_files(
+        Bright(), [tmp_path / "a.png"], out, postprocessing=Postprocessing(0.9), overwrite=True
+    )
     assert (out / "a_mask.png").read_bytes() != before
 
 
@@ -343,6 +349,8 @@ def test_overlay_outlines_what_was_found():
     mask[1, 8:24, 16:48] = True
     picture = np.asarray(draw_overlay(images, mask, (5.0, 2.0, 1.0)))  # 64 x 64 mm
     assert picture.shape == (256, 256, 3)
+    found = (picture > 150).all(axis=-1)  # the letters: the number above, R and L at the sides
+    assert found[:20, :20].any() and found[120:136, :16].any() and found[120:136, 240:].any()
     orange = (picture == (230, 159, 0)).all(axis=-1)
     expected = np.zeros((256, 256), bool)
     expected[64:192, 64:192] = True
@@ -355,7 +363,11 @@ def test_overlay_outlines_what_was_found():
 def test_maps_of_uncertainty(tmp_path):
     array = _picture(tmp_path / "in" / "a.png", value=102)  # probability 0.4, and 0 around
     out = tmp_path / "out"
-    [row] = predict_files(Bright(), [tmp_path / "in"], out, threshold=0.3, uncertainty="tta")
+    [row] = predict_files(
+        *(Bright(), [tmp_path / "in"], out),
+        postprocessing=Postprocessing(0.3),
+        uncertainty="tta",
+    )
     with np.load(out / "a_uncertainty.npz") as maps:
         assert {name: values.shape for name, values in maps.items()} == dict.fromkeys(
             ("probability", "entropy", "mutual_information"), (1, 6, 8)
@@ -371,4 +383,127 @@ def test_maps_of_uncertainty(tmp_path):
     assert float(row["uncertainty"]) == pytest.approx(score, abs=5e-4)
     assert Image.open(out / "a_uncertainty.png").size[0] > 100
     with pytest.raises(InputError, match="--flips: not together with --uncertainty"):
-        predict_files(Bright(), [tmp_path / "in"], out, flips=True, uncertainty="tta")
+        predict_files(
+            *(Bright(), [tmp_path / "in"], out),
+            postprocessing=Postprocessing(flips=True),
+            uncertainty="tta",
+        )
+
+
+# --- what people open elsewhere
+
+
+def _scan(path, affine, value=200):
+    """A NIfTI scan whose voxels all differ, brightest in one corner."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    volume = np.random.default_rng(0).integers(0, 120, (5, 6, 4)).astype(np.int16)
+    volume[:2, :3, :2] = value + np.arange(12).reshape(2, 3, 2)
+    nibabel.Nifti1Image(volume, affine).to_filename(path)
+    return volume
+
+
+OBLIQUE = np.array([[0, -0.9, 0.3, 7], [1.1, 0, 0, -5], [0, 0.2, -4, 3], [0, 0, 0, 1]])
+
+
+def test_probability_lies_where_the_voxels_of_the_scan_lie(tmp_path):
+    volume = _scan(tmp_path / "in" / "a.nii", OBLIQUE)
+    predict_files(Bright(), [tmp_path / "in"], tmp_path / "out", save_probability=True)
+    written = nibabel.load(tmp_path / "out" / "a_probability.nii.gz")
+    np.testing.assert_allclose(written.affine, OBLIQUE, rtol=1e-6)
+    assert written.get_data_dtype() == np.float32
+    # Voxel for voxel: square views and axial slices are undone.
+    np.testing.assert_allclose(written.get_fdata(), np.clip(volume / 255, 0, 1), atol=1e-6)
+
+
+def test_other_readers_place_the_probability_on_the_scan(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    _scan(tmp_path / "a.nii", np.diag([-1.0, -2, 3, 1]))
+    predict_files(Bright(), [tmp_path / "a.nii"], tmp_path / "out", save_probability=True)
+    scan, written = (
+        sitk.ReadImage(str(path))
+        for path in (tmp_path / "a.nii", tmp_path / "out" / "a_probability.nii.gz")
+    )
+    for of in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(written, of)(), getattr(scan, of)(), atol=1e-5)
+
+
+def test_uncertainty_is_saved_with_the_probability(tmp_path):
+    volume = _scan(tmp_path / "a.nii", np.diag([-1.0, -1, 3, 1]))
+    options = {"uncertainty": "tta", "save_probability": True}
+    predict_files(Bright(), [tmp_path / "a.nii"], tmp_path / "out", **options)
+    maps = {
+        name: nibabel.load(tmp_path / "out" / f"a_{name}.nii.gz").get_fdata()
+        for name in ("probability", "entropy", "mutual_information")
+    }
+    p = np.clip(volume / 255, 1e-12, 1 - 1e-12)
+    np.testing.assert_allclose(maps["probability"], volume / 255, atol=1e-5)
+    expected = -(p * np.log(p) + (1 - p) * np.log(1 - p))
+    np.testing.assert_allclose(maps["entropy"], expected, atol=1e-4)
+    predict_files(Bright(), [tmp_path / "a.nii"], tmp_path / "out", overwrite=True)
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ["a_mask.nii", "a_overlay.png", "predictions.csv"]
+
+
+def test_probability_of_pictures_and_of_dicom(tmp_path):
+    array = _picture(tmp_path / "in" / "p.png")
+    (tmp_path / "in" / "c").mkdir()
+    shutil.copy(get_testdata_file("MR_small.dcm"), tmp_path / "in" / "c" / "d.dcm")
+    predict_files(Bright(), [tmp_path / "in"], tmp_path / "out", save_probability=True)
+    with np.load(tmp_path / "out" / "p_probability.npz") as maps:
+        np.testing.assert_allclose(maps["probability"], array[None, ..., 1] / 255, atol=1e-6)
+    header = pydicom.dcmread(tmp_path / "in" / "c" / "d.dcm")
+    written = nibabel.load(tmp_path / "out" / "c_probability.nii.gz")
+    # By the place in space of one pixel: DICOM runs to the left and the back.
+    row, column = 10, 20
+    x, y = (np.array(header.ImageOrientationPatient[i : i + 3], float) for i in (0, 3))
+    spacing = [float(value) for value in header.PixelSpacing]
+    place = np.array(header.ImagePositionPatient, float)
+    place += x * spacing[1] * column + y * spacing[0] * row
+    voxel = np.linalg.inv(written.affine) @ [-place[0], -place[1], place[2], 1]
+    found = written.get_fdata()[tuple(np.rint(voxel[:3]).astype(int))]
+    expected = np.clip(float(header.pixel_array[row, column]) / 255, 0, 1)
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_masks_for_a_challenge(tmp_path):
+    volume = _scan(tmp_path / "in" / "site" / "BRATS_001.nii", OBLIQUE)
+    (tmp_path / "in" / "c").mkdir()
+    shutil.copy(get_testdata_file("MR_small.dcm"), tmp_path / "in" / "c" / "d.dcm")
+    options = {"mask_format": "nnunet", "overlays": False}
+    rows = predict_files(Bright(), [tmp_path / "in"], tmp_path / "out", **options)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("BRATS_001.nii.gz", "c.nii.gz", "predictions.csv"),
+    ]
+    assert [row["masks"] for row in rows] == ["c.nii.gz", "BRATS_001.nii.gz"]
+    mask = nibabel.load(tmp_path / "out" / "BRATS_001.nii.gz")
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), volume / 255 >= 0.5)
+    np.testing.assert_allclose(mask.affine, OBLIQUE, rtol=1e-6)
+    assert mask.get_data_dtype() == np.uint8
+    pixels = pydicom.dcmread(tmp_path / "in" / "c" / "d.dcm").pixel_array
+    mask = np.asarray(nibabel.load(tmp_path / "out" / "c.nii.gz").dataobj)
+    assert mask.sum() == (pixels / 255 >= 0.5).sum()
+
+
+def test_what_cannot_be_flat(tmp_path):
+    for folder in ("x", "y"):
+        _scan(tmp_path / "in" / folder / "a.nii", OBLIQUE)
+    with pytest.raises(InputError, match="--format nnunet: x/a and y/a would have one name"):
+        predict_files(Bright(), [tmp_path / "in"], tmp_path / "out", mask_format="nnunet")
+    assert not (tmp_path / "out").exists()
+    _picture(tmp_path / "p.png")
+    with pytest.raises(InputError, match=r"p\.png: --format nnunet: expected NIfTI or DICOM"):
+        predict_files(Bright(), [tmp_path / "p.png"], tmp_path / "out", mask_format="nnunet")
+
+
+def test_title_of_an_overlay(tmp_path):
+    picture = Image.new("RGB", (256, 100), "white")
+    named = np.asarray(add_title(picture, "head\x1b[31m" + "x" * 300, 12_345.0, 9))
+    assert named.shape == (100 + STRIP, 256, 3)
+    assert (named[STRIP:] == 255).all()
+    letters = named[:STRIP].any(axis=(0, 2))
+    assert letters[:20].any() and letters[-20:].any() and not letters[-3:].any()
+    volume, voxels = (
+        np.asarray(add_title(picture, "head", value, 12)) for value in (12_345.0, None)
+    )
+    assert not np.array_equal(volume, voxels)
+    np.testing.assert_array_equal(volume, np.asarray(add_title(picture, "head", 12_340.0, 12)))

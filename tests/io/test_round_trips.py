@@ -12,6 +12,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
+from agd_keras.inference.postprocess import Postprocessing
 from agd_keras.inference.predict_files import predict_files
 from agd_keras.inference.predictor import Predictor
 from agd_keras.io.case import CHANNELS
@@ -19,7 +20,7 @@ from agd_keras.io.image_files import read_image, read_mask
 
 LGG = Path(os.environ.get("AGD_KERAS_LGG", Path(__file__).parents[2] / "data" / "kaggle_3m"))
 PATIENT = "TCGA_CS_5393_19990606"  # of few slices, and a tumour that stands out on FLAIR
-OPTIONS = {"largest_component": True, "overlays": False}
+OPTIONS = {"postprocessing": Postprocessing(largest_component=True), "overlays": False}
 SPACING = (0.9, 0.9, 5.0)  # columns, rows, slices, in mm
 
 

@@ -192,7 +192,7 @@ def test_metrics_come_back_exactly(tmp_path, metrics):
     stored = json.loads(path.read_text())
     subjects = stored.pop("subjects")
     assert stored == {key: value for key, value in metrics.items() if key != "subjects"}
-    keys = {"dice", "iou", "hd95", "nsd", "voxels_true", "voxels_pred"}
+    keys = {"dice", "iou", "hd95", "nsd", "unit", "voxels_true", "voxels_pred", "errors"}
     assert subjects.keys() == metrics["subjects"].keys()
     for patient, entry in subjects.items():
         assert entry.keys() == keys
@@ -208,7 +208,7 @@ def test_sums_of_folds_pool_to_the_whole(tmp_path, dataset, metrics, shifted):
         **read_sums(tmp_path / "b" / "sums.json"),
     }
     whole = summarize({name: entries[name] for name in sorted(entries)})
-    assert whole == {group: metrics[group] for group in GROUPS}
+    assert whole == {group: metrics[group] for group in (*GROUPS, "errors", "distance_unit")}
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"a": 1}'])
@@ -284,3 +284,16 @@ def test_model_card(tmp_path, metrics):
                 assert f"| {group} | {name} | {value:.4f} |" in lines
     low, high = metrics["subject"]["ci95_dice"]
     assert f"| subject | ci95_dice | {low:.4f} to {high:.4f} |" in lines
+
+
+def test_report_has_the_kinds_of_error(page, metrics):
+    header, *lines = page.tables["errors"]
+    assert header == ["kind", "wrong pixels", "share", "mean Dice if repaired"]
+    assert [line[0] for line in lines] == ["outline", "missed", "invented", "region"]
+    for line in lines:
+        figures = metrics["errors"][line[0]]
+        assert line[2] == f"{100 * figures['share']:.0f} %"
+        assert line[3] == f"{figures['dice_if_repaired']:.4f}"
+    by_patient = {line[0]: line[1:] for line in page.tables["case_errors"][1:]}
+    assert by_patient.keys() == metrics["subjects"].keys()
+    assert by_patient["c"] == ["-"] * 4  # nothing is wrong there

@@ -47,6 +47,7 @@ def test_run_folder_holds_what_is_promised(finished, read_history):
     assert len(read_history(fold)) == 2
     assert (fold / "report.html").is_file()
     assert {path.stem for path in (fold / "figures").glob("*.png")} >= {"cases", "training"}
+    assert 0 < json.loads((fold / "fold.json").read_text())["seconds"] < 600
     assert list((fold / "logs").rglob("events*"))
     assert "Not a medical device" in (out / "MODEL_CARD.md").read_text()
     (environment,) = json.loads((out / "environment.json").read_text())
@@ -187,6 +188,7 @@ def test_broken_off_and_resumed_is_bit_identical(
     assert len(read_history(parts)) == stop // STEPS
     train(config, tmp_path / "parts", resume=True)
     assert_same_result(whole, parts)
+    assert json.loads((parts / "fold.json").read_text())["seconds"] is None  # not known
     if recipe == "plateau":
         rates = [row["learning_rate"] for row in read_history(whole)]
         np.testing.assert_allclose(rates, [1e-3] * 6 + [5e-4] * 2)

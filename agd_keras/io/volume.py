@@ -1,0 +1,36 @@
+"""Writing what was computed of a case as NIfTI, in the geometry of its scan."""
+
+from pathlib import Path
+
+import numpy as np
+
+from agd_keras.io.case import one_line
+from agd_keras.io.geometry import from_axial
+
+
+def write_volume(path: Path, slices: np.ndarray, affine: np.ndarray) -> None:
+    """Writes axial slices as a NIfTI file, voxel for voxel where those of the scan lie.
+
+    Args:
+        path: The file, `.nii` or `.nii.gz`.
+        slices: Array of shape `(slices, height, width)`, slices as in `Case.images`, of a type that
+            NIfTI has.
+        affine: `Case.affine` of the scan.
+
+    Raises:
+        OSError: The file cannot be written.
+
+    Example:
+
+    >>> import tempfile, nibabel
+    >>> path = Path(tempfile.mkdtemp()) / "probability.nii.gz"
+    >>> write_volume(path, np.zeros((4, 3, 2), "float32"), np.diag([1.0, 1, 5, 1]))
+    >>> nibabel.load(path).shape
+    (2, 3, 4)
+    """
+    import nibabel
+
+    image = nibabel.Nifti1Image(np.ascontiguousarray(from_axial(slices, affine)), affine)
+    image.header.set_xyzt_units("mm")
+    with one_line(path, "NIfTI header"):
+        image.to_filename(path)
