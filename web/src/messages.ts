@@ -42,4 +42,4 @@ export type FromWorker =
   | { type: 'progress'; job: number; share: number }
   | ({ type: 'done'; job: number } & Found)
   | { type: 'cancelled'; job: number }
-  | { type: 'refused'; job: number; reason: string }
+  | { type: 'refused'; job: number; reason: string; broken: boolean } // broken: the worker is of no use any more

@@ -82,9 +82,8 @@ function toWorker(message: ToWorker): void {
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => hear(data)
     worker.onerror = (event) => {
       event.preventDefault()
+      endWorker()
       fail(new Error(event.message || 'the worker stopped'))
-      worker?.terminate()
-      worker = undefined
     }
   }
   worker.postMessage(message)
@@ -100,12 +99,23 @@ function hear(message: FromWorker): void {
   if (message.type === 'opened') choose(message.rows, message.refused)
   else if (message.type === 'scan') {
     canvas.setAttribute('aria-label', `${message.name}, in three planes`)
-    drawing = started.then(() => viewer.setScan(message.bytes)).catch(fail)
+    drawing = started.then(() => viewer.setScan(message.bytes, 255)).catch(fail)
   } else if (message.type === 'progress') {
     working(`Outlining, ${Math.round(100 * message.share)} %`, message.share)
   } else if (message.type === 'done') void show(message)
   else if (message.type === 'cancelled') rest('Cancelled.')
-  else fail(new Refusal(message.reason))
+  else {
+    if (message.broken) endWorker()
+    fail(new Refusal(message.reason))
+  }
+}
+
+/** Ends the worker and forgets what it had read; the next scan gets another one. */
+function endWorker(): void {
+  worker?.terminate()
+  worker = undefined
+  rows = []
+  found = undefined
 }
 
 function working(what: string, share?: number): void {

@@ -17,6 +17,7 @@ interface Scope {
   addEventListener(type: 'fetch', listen: (event: Fetches) => void): void
   skipWaiting(): Promise<void>
   clients: { claim(): Promise<void> }
+  registration: { unregister(): Promise<boolean> }
   location: Location
 }
 const scope = self as unknown as Scope
@@ -42,16 +43,39 @@ scope.addEventListener('activate', (event) => {
   event.waitUntil(tidy())
 })
 
+let gone = false // another site has taken this address
+
 scope.addEventListener('fetch', (event) => {
   const { request } = event
-  if (request.method !== 'GET' || new URL(request.url).origin !== scope.location.origin) return
-  event.respondWith(answer(request))
+  const { origin, pathname } = new URL(request.url)
+  if (gone || request.method !== 'GET' || origin !== scope.location.origin) return
+  const home = new URL('./', scope.location.href).pathname
+  const name = pathname === home ? './' : pathname.slice(home.length)
+  if (pathname.startsWith(home) && FILES.includes(name)) {
+    event.respondWith(name === './' || name === 'index.html' ? page(request) : file(request))
+  }
 })
 
-async function answer(request: Request): Promise<Response> {
-  const asked = request.mode === 'navigate' ? './' : request
-  const kept = await (await caches.open(NAME)).match(asked, { ignoreSearch: true })
-  const found = kept ?? (await fetch(request))
+async function kept(name: Request | string): Promise<Response | undefined> {
+  return (await caches.open(NAME)).match(name, { ignoreSearch: true })
+}
+
+async function file(request: Request): Promise<Response> {
+  return isolate((await kept(request)) ?? (await fetch(request)))
+}
+
+/** The page as it was kept, unless there is another one at its address now. */
+async function page(request: Request): Promise<Response> {
+  const own = await kept('./')
+  const fresh = await fetch(request).catch(() => undefined)
+  if (!own) return fresh ?? Response.error()
+  if (!fresh || (fresh.ok && (await fresh.clone().text()) === (await own.clone().text()))) return isolate(own)
+  gone = true
+  await scope.registration.unregister()
+  return fresh
+}
+
+function isolate(found: Response): Response {
   const headers = new Headers(found.headers)
   headers.set('Cross-Origin-Opener-Policy', 'same-origin')
   headers.set('Cross-Origin-Embedder-Policy', 'require-corp')

@@ -51,11 +51,13 @@ export class Viewer {
     return this.nv.volumes.length > 0
   }
 
-  /** Shows a scan, and nothing else any more. */
-  async setScan(bytes: ArrayBuffer): Promise<void> {
+  /** Shows a scan, and nothing else any more; its grey levels from 0 to `white`, where that is known. */
+  async setScan(bytes: ArrayBuffer, white = 0): Promise<void> {
     for (const volume of [...this.nv.volumes].reverse()) this.nv.removeVolume(volume)
     this.layers.clear()
-    this.nv.addVolume(await read(bytes, 'scan', 'gray'))
+    const image = await read(bytes, 'scan', 'gray')
+    if (white) [image.cal_min, image.cal_max] = [0, white]
+    this.nv.addVolume(image)
     this.nv.scene.crosshairPos[2] = 0.5
     this.nv.setSliceType(this.nv.opts.sliceType)
     this.told()

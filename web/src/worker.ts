@@ -4,8 +4,9 @@ import { type Contrast, type Named, UNTOLD, contrastOf, isLabel } from './contra
 import { combine, scoreOf } from './doubt.js'
 import type { FromWorker, Row, ToWorker } from './messages.js'
 import { type Volume, readChannel, readVolume, writeNifti } from './nifti.js'
-import { sentenceOf } from './refusal.js'
+import { Refusal, sentenceOf } from './refusal.js'
 import { Cancelled, Segmenter } from './segment.js'
+import { shade } from './shade.js'
 import { type Source, makeStack, toFile } from './stack.js'
 
 let segmenter: Promise<Segmenter> | undefined
@@ -73,7 +74,7 @@ async function open(message: Extract<ToWorker, { type: 'open' }>): Promise<void>
       refused.push(sentenceOf(error))
     }
   }
-  if (!volumes.length) throw new AggregateError([], refused[0])
+  if (!volumes.length) throw new Refusal(refused[0])
   const rows = rowsOf(kept.map((i) => message.hints[i]), kept.map((i) => message.agents[i]))
   say({ type: 'opened', job: message.job, rows, refused })
 }
@@ -85,7 +86,7 @@ async function segment(message: Extract<ToWorker, { type: 'segment' }>): Promise
   )
   const stack = makeStack(sources)
   const { volume, channel } = sources.FLAIR as Source
-  const shown = writeNifti(volume, readChannel(volume, channel), true)
+  const shown = writeNifti(volume, shade(readChannel(volume, channel)), true)
   say({ type: 'scan', job: message.job, name: volume.name, bytes: shown }, [shown])
 
   const network = await load()
@@ -131,8 +132,9 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
       await (data.type === 'open' ? open(data) : segment(data))
     }
   } catch (error) {
-    if (error instanceof Cancelled) say({ type: 'cancelled', job: 'job' in data ? data.job : 0 })
-    else if (error instanceof AggregateError) say({ type: 'refused', job: job, reason: error.message })
-    else say({ type: 'refused', job: 'job' in data ? data.job : 0, reason: sentenceOf(error) })
+    const own = 'job' in data ? data.job : 0
+    if (error instanceof Cancelled) say({ type: 'cancelled', job: own })
+    // What is no refusal of ours may have left the runtime without memory.
+    else say({ type: 'refused', job: own, reason: sentenceOf(error), broken: !(error instanceof Refusal) })
   }
 }

@@ -12,8 +12,8 @@ const FLAGS = [
   ...['--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--ignore-gpu-blocklist'],
 ]
 
-/** Serves a folder on a free port of this machine. */
-export async function serve(folder, headers = {}) {
+/** Serves a folder on this machine, on a free port if none is given. */
+export async function serve(folder, headers = {}, port = 0) {
   let sent = 0
   const server = createServer((request, response) => {
     const path = join(folder, normalize(decodeURIComponent(new URL(request.url, 'http://x').pathname)))
@@ -24,7 +24,7 @@ export async function serve(folder, headers = {}) {
     response.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream', 'Content-Length': size, ...headers })
     createReadStream(file).pipe(response)
   })
-  await new Promise((done) => server.listen(0, '127.0.0.1', done))
+  await new Promise((done) => server.listen(port, '127.0.0.1', done))
   const close = () => new Promise((done) => (server.closeAllConnections(), server.close(done)))
   return { url: `http://127.0.0.1:${server.address().port}/`, close, sent: () => sent }
 }

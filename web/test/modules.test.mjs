@@ -66,3 +66,14 @@ test('entropy and the score of a patient', () => {
   line[5] = line[6] = 0.25
   assert.equal(sources.scoreOf(line, 1, 14, 0.5), sources.entropy(0.25) / 6)
 })
+
+test('grey levels keep order, and few bright voxels do not darken the rest', () => {
+  const values = Float32Array.from({ length: 1000 }, (_, i) => i)
+  values[999] = 1e6
+  values[0] = NaN
+  const grey = sources.shade(values)
+  assert.equal(grey[0], 0)
+  assert.equal(grey[999], 255)
+  assert.ok(grey.slice(1).every((level, i) => i === 0 || level >= grey[i]))
+  assert.deepEqual([...sources.shade(new Float32Array([3, 3]))], [0, 0])
+})

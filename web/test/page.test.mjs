@@ -1,7 +1,8 @@
 /** The page in a real browser, against what the package finds in the same files. */
 
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { drop, finished, serve, start } from './browser.mjs'
@@ -264,6 +265,17 @@ test('the second visit needs no network, and may use threads', async () => {
   const expected = await read(join(cases, 'expected', 'axes_LPS.nii'))
   const exact = await read(join(cases, 'expected', 'axes_LPS_probability.nii'))
   assertSame(values, expected.values, exact.values)
+})
+
+test('another site at the same address is not kept from its visitors', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'agd-other-'))
+  writeFileSync(join(folder, 'index.html'), '<h1>Another site</h1><script src="page.js"></script>')
+  writeFileSync(join(folder, 'page.js'), 'document.title = "theirs"')
+  const other = await serve(folder, {}, Number(new URL(server.url).port))
+  await page.goto(server.url)
+  assert.equal(await page.locator('h1').textContent(), 'Another site')
+  assert.equal(await page.title(), 'theirs')
+  await other.close()
 })
 
 function apply(affine, at) {

@@ -8,7 +8,7 @@ import { build } from 'esbuild'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const out = join(mkdtempSync(join(tmpdir(), 'agd-sources-')), 'sources.mjs')
-const modules = ['affine', 'axial', 'contrast', 'doubt', 'halves', 'limits', 'measure', 'nifti', 'refusal', 'stack']
+const modules = ['affine', 'axial', 'contrast', 'doubt', 'halves', 'limits', 'measure', 'nifti', 'refusal', 'shade', 'stack']
 const contents = modules.map((name) => `export * from './src/${name}.js'`).join('\n')
 await build({ stdin: { contents, resolveDir: join(here, '..') }, bundle: true, format: 'esm', platform: 'node', outfile: out, logLevel: 'error' })
 
