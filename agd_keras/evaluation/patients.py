@@ -12,6 +12,7 @@ from agd_keras.evaluation.surface import surface_figures
 
 TOLERANCE = 2.0  # of `nsd`, in the unit of distances
 MILLIMETRES, PIXELS = "mm", "px"
+DISTANCES = ("mean_hd95", "mean_nsd")  # the figures over patients that depend on the unit
 
 
 def score_patient(

@@ -169,13 +169,10 @@ def predict_files(
             if maps:
                 write_maps(maps, case.images, *made[len(masks) :][:2])
             if kept:
-                values = {name: getattr(maps, name) for name in MAPS} if maps else {}
+                values = {name: getattr(maps, name) for name in MAPS} if maps else None
                 start = len(masks) + len(extra) * bool(maps)
-                write_volumes(
-                    values or {MAPS[0]: probability},
-                    made[start : start + len(kept)],
-                    case.affine,
-                )
+                own = made[start : start + len(kept)]
+                write_volumes(values or {MAPS[0]: probability}, own, case.affine)
             if overlays:
                 picture = draw_overlay(case.images, mask, case.spacing, source.numbers)
                 picture = add_title(picture, source.case_id, found["volume_mm3"], int(mask.sum()))

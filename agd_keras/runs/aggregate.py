@@ -10,7 +10,7 @@ import numpy as np
 from agd_keras.config import RunConfig, differences, load_config, make_config
 from agd_keras.data.splits import Fold, load_folds
 from agd_keras.errors import InputError
-from agd_keras.evaluation.patients import add_entries, summarize
+from agd_keras.evaluation.patients import DISTANCES, PIXELS, add_entries, summarize
 from agd_keras.files import write_text
 from agd_keras.runs.baselines import GROUPS
 from agd_keras.runs.report import (
@@ -152,7 +152,7 @@ def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
     Returns:
         By group and figure: `each`, a list of values, `mean` over those that are not None, and
-        `std`, None for fewer than two.
+        `std`, None for fewer than two. Distances in mm and in pixels have neither.
 
     Example:
 
@@ -161,6 +161,7 @@ def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     {'each': [0.5, 0.7], 'mean': 0.6, 'std': 0.141}
     """
     result: dict[str, dict[str, Any]] = {}
+    several_units = len({part.get("distance_unit", PIXELS) for part in parts}) > 1
     for group in GROUPS:
         result[group] = {}
         for name, first in parts[0][group].items():
@@ -168,6 +169,8 @@ def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
                 continue
             each = [part[group].get(name) for part in parts]  # None: of an earlier version
             values = [value for value in each if value is not None]
+            if several_units and name in DISTANCES:
+                values = []
             result[group][name] = {
                 "each": each,
                 "mean": float(np.mean(values)) if values else None,

@@ -7,6 +7,7 @@ import pytest
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.patients import add_entries, score_patient, summarize
 from agd_keras.io.data_set import find_data_set
+from agd_keras.runs.aggregate import spread
 from agd_keras.runs.baselines import distance_note
 
 SPACING = (5.0, 0.5, 2.0)
@@ -59,6 +60,11 @@ def test_no_mean_of_two_units():
         alike = summarize({"a": entry, "b": missed})
         assert (alike["distance_unit"], alike["subject"]["hd95_patients"]) == (unit, 1)
         assert alike["subject"]["mean_hd95"] == pytest.approx(mean)
+    folds = [summarize({"a": entry}) for entry in (mm, px)]
+    over = spread(folds)["subject"]
+    assert over["mean_hd95"]["each"] == [pytest.approx(1.5), pytest.approx(3.0)]
+    assert over["mean_hd95"]["mean"] is over["mean_nsd"]["std"] is None
+    assert over["mean_dice"]["mean"] == pytest.approx(mm["dice"])
     del px["unit"]  # of an earlier version
     assert summarize({"a": px})["distance_unit"] == "px"
     assert add_entries([mm, mm])["unit"] == "mm"

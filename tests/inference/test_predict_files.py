@@ -22,6 +22,7 @@ from agd_keras.inference.overlay import STRIP, add_title, draw_overlay
 from agd_keras.inference.postprocess import Postprocessing
 from agd_keras.inference.predict_files import COLUMNS, predict_case, predict_files
 from agd_keras.io.case import Case
+from agd_keras.io.discovery import find_cases
 
 
 class Bright:
@@ -431,6 +432,7 @@ def test_uncertainty_is_saved_with_the_probability(tmp_path):
     volume = _scan(tmp_path / "a.nii", np.diag([-1.0, -1, 3, 1]))
     options = {"uncertainty": "tta", "save_probability": True}
     predict_files(Bright(), [tmp_path / "a.nii"], tmp_path / "out", **options)
+    assert len(find_cases([tmp_path])) == 1  # maps are no scans, should they be found as input
     maps = {
         name: nibabel.load(tmp_path / "out" / f"a_{name}.nii.gz").get_fdata()
         for name in ("probability", "entropy", "mutual_information")
