@@ -36,8 +36,8 @@ def describe_likeness(case: Case) -> list[str]:
     >>> from agd_keras.data.phantom import ensure_phantom
     >>> from agd_keras.io.discovery import find_cases, read_case
     >>> source = find_cases([ensure_phantom(patients=2, slices=2, size=32)])[0]
-    >>> [len(one) for one in describe_likeness(read_case(source))]
-    [16, 16]
+    >>> {len(one) for one in describe_likeness(read_case(source))}
+    {16}
     """
     flair = _cut(np.asarray(case.images[..., CHANNELS.index("FLAIR")], np.float32))
     if not flair.size:

@@ -62,7 +62,9 @@ def test_too_few_slices_tell_nothing(heads):
     assert similarity(known, known[:7]) == similarity(known, []) == -1
 
 
-@pytest.mark.parametrize("values", [np.zeros((3, 9, 9, 3)), np.eye(9)[None, :, :, None] * [1] * 3])
+@pytest.mark.parametrize(
+    "values", [np.zeros((3, 9, 9, 3)), np.eye(9)[None, :, :, None] * np.ones(3)]
+)
 def test_scans_without_a_head(heads, values):
     described = describe_likeness(replace(heads[0], images=np.asarray(values, np.float32)))
     assert all(len(one) == 16 for one in described)

@@ -1,12 +1,20 @@
 """Where a model comes from, against runs written by hand."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import yaml
 
+from agd_keras.data.cache import build_cache
+from agd_keras.data.phantom import make_phantom
 from agd_keras.data.splits import Fold, save_folds
 from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.data_set import find_data_set
+from agd_keras.runs.baselines import warnings
 from agd_keras.runs.provenance import find_origin
+from agd_keras.runs.seen import write_fingerprints
 
 CASES = [CaseRef(case, "picture", (), numbers=(1, 2)) for case in "abcde"]
 BY_PATIENT = [Fold(0, ("a", "b"), ("c",), ("d", "e")), Fold(1, ("d", "e"), ("a",), ("b", "c"))]
@@ -85,4 +93,52 @@ def test_damaged_run_is_told(make_run, name):
     run = make_run(BY_PATIENT, "subject")
     (run / name).write_text("[")
     with pytest.raises(InputError, match=name):
+        find_origin(run, CASES)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    root = make_phantom(tmp_path_factory.mktemp("heads") / "data", patients=4, slices=14, size=48)
+    return find_data_set(root)
+
+
+def renamed(cases):
+    return [replace(case, case_id=f"b{i}", patient_id=f"b{i}") for i, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize("split", ["subject", "record"])
+def test_patients_are_known_by_their_images(make_run, scans, tmp_path, split):
+    first, second, *others = (case.case_id for case in scans)
+    parts = ((first,), (second,), tuple(others))
+    if split == "record":
+        parts = tuple(tuple(f"{one}_1" for one in part) for part in parts)
+    model = make_run([Fold(0, *parts)], split) / "fold-0" / "model.keras"
+    write_fingerprints(tmp_path, build_cache(scans, 16, root=tmp_path / "cache"))
+    origin = find_origin(model, renamed(scans))
+    assert origin["patients_seen_in_training"] == 2
+    metrics = {"protocol": origin | {"split": "subject"}, "subjects": dict.fromkeys("abcd")}
+    [(_, sentence)] = warnings(metrics)
+    assert sentence.startswith("2 of 4 patients were trained or validated on (by name and by image")
+    assert find_origin(model, renamed(scans)[2:])["patients_seen_in_training"] == 0
+    assert find_origin(model, scans)["patients_seen_in_training"] == 2
+
+
+def test_what_the_start_had_seen_counts(make_run, tmp_path):
+    model = make_run(BY_PATIENT, "subject") / "fold-0" / "model.keras"
+    record = {"model": "m", "sha256": "0", "names": ["d"], "complete": True, "likeness": {}}
+    (tmp_path / "init.json").write_text(json.dumps(record))
+    assert find_origin(model, part("de"))["patients_seen_in_training"] == 1
+    (tmp_path / "init.json").write_text(json.dumps(record | {"complete": False}))
+    assert find_origin(model, part("de"))["patients_seen_in_training"] == 1
+    assert find_origin(model, part("e"))["patients_seen_in_training"] is None
+
+
+@pytest.mark.parametrize("text", ["[", "[]", "{}", '{"a": {"patient": "a", "slices": ["x"]}}', "1"])
+@pytest.mark.parametrize("name", ["init.json", "fingerprints.json"])
+def test_damaged_record_of_the_seen_is_told(make_run, name, text):
+    run = make_run(BY_PATIENT, "subject")
+    (run / name).write_text(text)
+    if (name, text) == ("fingerprints.json", "{}"):  # of no case
+        return
+    with pytest.raises(InputError, match=rf"{name}: damaged"):
         find_origin(run, CASES)

@@ -63,7 +63,7 @@ def test_frozen_layers_keep_weights_and_statistics(fused):
     freeze(model, "encoder")
     if fused:
         fuse_normalization(model)
-    model.compile(keras.optimizers.Adam(0.1), {"mask": "binary_crossentropy"})
+    model.compile(keras.optimizers.Adam(0.1), {"mask": "binary_crossentropy"}, run_eagerly=True)
     before = {one.path: one.numpy() for one in model.weights}
     images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("float32")
     model.train_on_batch(images, {"mask": images[..., :1] > 0})
