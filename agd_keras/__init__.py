@@ -12,7 +12,7 @@ _NAMES = {
     "RunConfig": "config",
     "make_config": "config",
     "preset_values": "presets",
-    "Slice": "io.slices",
+    "Slice": "data.slices",
     "CaseRef": "io.case_ref",
     "find_data": "data.datasets",
     "make_phantom": "data.phantom",

@@ -193,8 +193,8 @@ class RunConfig(_Section):
         if not isinstance(self.model, ModelConfig):
             return self
         multiple = self.model.stem_stride * 2 ** len(self.model.filters)
-        sides = {"data.image_size": (self.data.image_size,), "training.sizes": self.training.sizes}
-        for option, side in ((name, one) for name, own in sides.items() for one in own):
+        stages = [("training.sizes", side) for side in self.training.sizes]
+        for option, side in [("data.image_size", self.data.image_size), *stages]:
             if side % multiple or side > self.data.image_size:
                 raise ValueError(
                     f"{option} {side}: expected a multiple of {multiple}, "

@@ -11,8 +11,8 @@ import tensorflow as tf
 from agd_keras.config import RunConfig, make_config, merge
 from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset
+from agd_keras.data.slices import Slice
 from agd_keras.inference.predictor import Predictor
-from agd_keras.io.slices import Slice
 from agd_keras.training.build import build_model, compile_model
 from agd_keras.training.callbacks import ScoreValidation
 from agd_keras.training.devices import resolve_precision

@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset
+from agd_keras.data.slices import Slice
 from agd_keras.inference.predictor import Predictor
-from agd_keras.io.slices import Slice
 
 # A torchvision made for CUDA finds no libraries beside a torch without. Nothing here uses its
 # operators, but importing it, as the next one does, asks for two of them by name.

@@ -20,6 +20,7 @@ import numpy as np
 from agd_keras.data.brain import brain_mask
 from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
 from agd_keras.data.root import cache_root
+from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import check_cases, problems_error
@@ -27,7 +28,6 @@ from agd_keras.io.fingerprint import digest_cases, fingerprint_of
 from agd_keras.io.geometry import square_view
 from agd_keras.io.labels import read_labelled
 from agd_keras.io.likeness import describe_likeness
-from agd_keras.io.slices import Slice
 
 CACHE_VERSION = 3
 CHANNELS = 3

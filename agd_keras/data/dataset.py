@@ -10,8 +10,8 @@ import tensorflow as tf
 from agd_keras.data.augment import augment as augment_batch
 from agd_keras.data.cache import BRAIN, CHANNELS, TUMOR, Cache
 from agd_keras.data.recipes import get_recipe
+from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
-from agd_keras.io.slices import Slice
 
 # Random numbers of the two purposes come from seeds (seed + constant, position): apart for any
 # two seeds that a user would choose.

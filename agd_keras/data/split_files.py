@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agd_keras.data.slices import Slice
 from agd_keras.data.splits import Fold, load_folds, make_folds
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
-from agd_keras.io.slices import Slice
 from agd_keras.wording import counted
 
 logger = logging.getLogger(__name__)

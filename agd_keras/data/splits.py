@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
-from agd_keras.io.slices import Slice
 
 SPLITS = ("subject", "record")
 

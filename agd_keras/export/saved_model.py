@@ -15,7 +15,7 @@ from agd_keras.export.bundle import (
     next_version,
     write_warmup,
 )
-from agd_keras.export.graph import OVER_PATIENT, segment
+from agd_keras.export.graph import OVER_IMAGE, OVER_PATIENT, segment
 from agd_keras.export.network import freeze
 from agd_keras.export.parity import measure_parity
 from agd_keras.export.release import check_out, describe, load_source, staging
@@ -33,7 +33,7 @@ USAGE = """
 | `patient` | `image` float32 `(patients, slices, height, width, 3)` | the same, `(patients, slices, height, width, 1)` |
 | `model` | `image` float32 `(batch, {size}, {size}, 3)`, normalised | {outputs}: float32 `(batch, {size}, {size}, 1)` |
 | `calibration` | `x` float32 `(batch,)`, any values | `temperature` and `threshold`, float32 `(batch,)`: how the probability of `model` is to be read |
-| `normalization` | the same | `normalization`, float32 `(batch,)`: by what the input of `model` is normalised, 0 for tissue, 1 for air and brain |
+| `normalization` | the same | `normalization`, float32 `(batch,)`: 1 where the input of `model` is normalised by air and brain; without this signature it is by tissue |
 
 Images have any size and any positive scale: they are normalised, resized and brought back within
 the graph. **`patient` gives what the model was trained for**: intensities are normalised over all
@@ -59,9 +59,9 @@ def make_signatures(
     Returns:
         `tf.function` by name of the signature: `serving_default`, `uint8` and `encoded` for single
         images, `patient` for stacks, `model` for network input, `calibration` for the temperature
-        and threshold and `normalization` for what `model` leaves to the client. The first dimension
-        is the batch, and no row of it depends on another, so that a server may batch requests as it
-        likes.
+        and threshold that `model` leaves to the client; `normalization` if it is not by tissue.
+        The first dimension is the batch, and no row of it depends on another, so that a server may
+        batch requests as it likes.
 
     Example:
 
@@ -78,11 +78,7 @@ def make_signatures(
     network = signature(freeze(model), "image", None, size, size, 3)
 
     def image(image):
-        return segment(
-            *(network, size, image, threshold),
-            temperature=temperature,
-            normalization=normalization,
-        )
+        return segment(network, size, image, threshold, OVER_IMAGE, temperature, normalization)
 
     def encoded(image_bytes):
         spec = tf.TensorSpec((None, None, 3), tf.uint8)
@@ -98,15 +94,17 @@ def make_signatures(
     def normalized_by(x):
         return {NORMALIZATION: tf.zeros_like(x) + NORMALIZATIONS.index(normalization)}
 
-    return {
+    made = {
         "serving_default": signature(image, "image", None, None, None, 3),
         "uint8": signature(image, "image", None, None, None, 3, dtype=tf.uint8),
         "encoded": signature(encoded, "image_bytes", None, dtype=tf.string),
         "patient": signature(patient, "image", None, None, None, None, 3),
         SIGNATURE: network,
         CALIBRATION: signature(calibration, "x", None),
-        NORMALIZATION: signature(normalized_by, "x", None),
     }
+    if normalization != NORMALIZATIONS[0]:  # which is what goes without saying
+        made[NORMALIZATION] = signature(normalized_by, "x", None)
+    return made
 
 
 def _decode(content: tf.Tensor) -> tf.Tensor:
@@ -211,7 +209,6 @@ def warmup_requests(size: int) -> dict[str, dict[str, np.ndarray]]:
         "patient": {"image": image[None].astype(np.float32)},
         SIGNATURE: {"image": image.astype(np.float32)},
         CALIBRATION: {"x": np.zeros(1, np.float32)},
-        NORMALIZATION: {"x": np.zeros(1, np.float32)},
     }
 
 

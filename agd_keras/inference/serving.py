@@ -109,8 +109,8 @@ class ServingClient:
                 )
             self.image_size = height
         self.calibration = self._read_calibration() if CALIBRATION in offered else Calibration()
-        if NORMALIZATION in offered:  # models exported before have but one
-            kind = NORMALIZATIONS[self._read(NORMALIZATION, NORMALIZATION) > 0]
+        if NORMALIZATION in offered:
+            kind = NORMALIZATIONS[round(self._read(NORMALIZATION, NORMALIZATION))]
             self.calibration = replace(self.calibration, normalization=kind)
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
@@ -149,9 +149,7 @@ class ServingClient:
         return probability
 
     def _read_calibration(self) -> Calibration:
-        temperature, threshold = (
-            self._read(CALIBRATION, name) for name in ("temperature", "threshold")
-        )
+        temperature, threshold = (self._read(CALIBRATION, n) for n in ("temperature", "threshold"))
         try:
             return Calibration(temperature, threshold)
         except ValueError as error:

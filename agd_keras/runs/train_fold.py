@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
+from agd_keras.data.slices import places
 from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
 from agd_keras.io.fingerprint import digest_cases
-from agd_keras.io.slices import places
 from agd_keras.runs.aggregate import is_done, write_record
 from agd_keras.runs.run_folder import alone, check_data, copied, record_environment
 from agd_keras.wording import counted

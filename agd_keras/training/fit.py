@@ -11,10 +11,10 @@ import numpy as np
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset, naming_files
+from agd_keras.data.slices import Slice, by_case
 from agd_keras.errors import InputError
 from agd_keras.evaluation.patients import score_patient, summarize
 from agd_keras.inference.predictor import Predictor, load_model
-from agd_keras.io.slices import Slice, by_case
 from agd_keras.training.build import compile_model, make_network, make_variables
 from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.checkpoint import STATE, SaveState

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agd_keras.data.slices import Slice
 from agd_keras.data.split_files import count_folds, read_split, save_nnunet
 from agd_keras.data.splits import Fold, make_folds, save_folds
 from agd_keras.errors import InputError
-from agd_keras.io.slices import Slice
 
 # Ten persons A to J, of whom A has two scans; two slices each.
 PERSONS = {"A1": "A", "A2": "A", **{name: name for name in "BCDEFGHIJ"}}

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agd_keras.data.slices import Slice
 from agd_keras.data.splits import load_folds, make_folds, save_folds, select
 from agd_keras.errors import InputError
-from agd_keras.io.slices import Slice
 
 
 def _dataset(seed: int, patients: int) -> tuple[list[Slice], dict[str, int]]:

@@ -14,7 +14,8 @@ from agd_keras.errors import InputError
 from agd_keras.export import saved_model as module
 from agd_keras.export.bundle import WARMUP
 from agd_keras.export.parity import read_parity
-from agd_keras.export.saved_model import export_saved_model, write_saved_model
+from agd_keras.export.saved_model import export_saved_model, make_signatures, write_saved_model
+from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.exported import load_artefact
 from agd_keras.inference.predictor import Predictor, load_predictor
 
@@ -391,3 +392,12 @@ def test_background_is_that_of_the_predictor(loaded, model, images):
     found = loaded.signatures["serving_default"](image=tf.constant(broken))["probability"]
     expected = [predictor.predict_patient(one[None])[0] for one in broken]
     np.testing.assert_allclose(found[..., 0], expected, atol=1e-4)
+
+
+def test_a_model_of_another_normalisation_says_so_and_is_served_by_it(model, images):
+    made = make_signatures(model, normalization="brain")
+    assert made["normalization"](tf.zeros(2))["normalization"].numpy().tolist() == [1, 1]
+    assert "normalization" not in make_signatures(model)
+    own = Predictor([model], calibration=Calibration(normalization="brain"))
+    served = made["patient"](tf.cast(images[None], tf.float32))["probability"][0, ..., 0]
+    np.testing.assert_allclose(served, own.predict_patient(images), atol=1e-4)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from agd_keras.config import make_config, save_config
+from agd_keras.data.slices import Slice, places
 from agd_keras.data.splits import make_folds, save_folds, select
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.io.data_set import find_data_set
-from agd_keras.io.slices import Slice, places
 from agd_keras.runs.aggregate import RECORD, gather, report_run, unfinished, write_record
 from agd_keras.runs.report import write_metrics, write_report
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from agd_keras.config import differences, load_config, make_config, merge, parse_setting
 from agd_keras.data.cache import build_cache
+from agd_keras.data.slices import Slice, places
 from agd_keras.data.splits import load_folds, make_folds, select
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.io.data_set import find_data_set
-from agd_keras.io.slices import Slice, places
 from agd_keras.runs import train as train_module
 from agd_keras.runs.aggregate import gather, is_done, write_record
 from agd_keras.runs.report import write_metrics

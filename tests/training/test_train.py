@@ -14,6 +14,7 @@ from agd_keras.cli import evaluate as evaluate_command
 from agd_keras.cli import train as train_command
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
+from agd_keras.data.slices import by_case
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
@@ -21,7 +22,6 @@ from agd_keras.inference.predict_case import predict_case
 from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.io.data_set import find_data_set
 from agd_keras.io.labels import read_labelled
-from agd_keras.io.slices import by_case
 from agd_keras.runs.train import resolve, train
 from agd_keras.training import fit as fit_fold_module
 
