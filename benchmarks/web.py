@@ -57,9 +57,8 @@ def main() -> None:
     model = sum(sizes[name] for name in MODEL)
     kept = sum(sizes.values()) - sizes.get("parity.json", 0)
     print(f"page without model: {(kept - model) / 1e6:.1f} MB, model: {model / 1e6:.1f} MB\n")
-    print(
-        "| | threads | from drop to mask, s | network, s | its processor time, s | page busy, ms |"
-    )
+    columns = ("threads", "drop to mask, s", "network, s", "processor time, s", "page's task, ms")
+    print(f"| | {' | '.join(columns)} |")
     print("|---|---:|---:|---:|---:|---:|")
     for run in measured["runs"]:
         for name, path in scans.items():
@@ -68,7 +67,8 @@ def main() -> None:
             figures = f"{total:.1f} | {network:.1f} | {worker:.1f} | {times['gap']:.0f}"
             print(f"| {name} | {run['threads']} | {figures} |")
     first = measured["runs"][0]
-    print(f"\npage loaded in {first['load'] / 1000:.1f} s, session {first['session'] / 1000:.1f} s")
+    print("\nprocessor time of the worker, and of the longest task of the page, without answers")
+    print(f"page loaded in {first['load'] / 1000:.1f} s, session {first['session'] / 1000:.1f} s")
     print(f"cores: {os.cpu_count()}, load: {os.getloadavg()[0]:.1f}")
 
 

@@ -107,7 +107,17 @@ def volume_bytes(values: np.ndarray, spacing: Spacing) -> bytes:
 
     kind = np.uint8 if values.dtype == bool else np.float32
     volume = np.asarray(values, kind).transpose(2, 1, 0)
-    return Nifti1Image(volume, np.diag([*_steps(values.shape, spacing), 1.0])).to_bytes()
+    image = Nifti1Image(volume, np.diag([*_steps(values.shape, spacing), 1.0]))
+    # The page takes the window from the header, and does not look for it.
+    image.header["cal_min"], image.header["cal_max"] = _window(values)
+    return image.to_bytes()
+
+
+def _window(values: np.ndarray) -> tuple[float, float]:
+    """Black and white: layers go from 0 to 1, scans from the darkest to nearly the brightest."""
+    values = np.asarray(values, np.float32)  # NumPy has no percentiles of booleans
+    low, high = float(values.min()), float(np.percentile(values, 99.5))
+    return (0.0, 1.0) if 0 <= low <= high <= 1 else (low, max(high, low + 1e-6))
 
 
 def _steps(shape: tuple[int, ...], spacing: Spacing) -> tuple[float, float, float]:

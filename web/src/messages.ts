@@ -21,6 +21,7 @@ export interface Found {
   probability: Float32Array<ArrayBuffer> // in the order of the file
   doubt?: Float32Array<ArrayBuffer> // entropy in bits
   score?: number
+  layers: { probability: ArrayBuffer; doubt?: ArrayBuffer } // of both, for the screen: NIfTI in hundredths
   ms: number
   view: Order
   place: { name: string; dims: [number, number, number]; affine: Affine }

@@ -183,9 +183,11 @@ export function unitInMm(volume: Volume): number {
  * Writes values in the geometry of a volume, as one NIfTI file of the same version.
  *
  * For NiiVue (`shown`) the affine stands in the sform alone: where a file has both, it prefers the
- * other one than nibabel.
+ * other one than nibabel. What a step of the values is worth, and the highest, it then is told too.
  */
-export function writeNifti(volume: Volume, values: Uint8Array | Float32Array, shown = false): ArrayBuffer {
+export function writeNifti(volume: Volume, values: Uint8Array | Float32Array, shown?: { slope: number; top: number }): ArrayBuffer {
+  const { slope, top } = shown ?? { slope: 1, top: 0 }
+  const scale = [slope, 0, top, 0] // and the window, from top to bottom
   const first = volume.header instanceof NIFTI1
   const little = volume.header.littleEndian
   const headerSize = first ? 348 : 540
@@ -201,7 +203,7 @@ export function writeNifti(volume: Volume, values: Uint8Array | Float32Array, sh
     view.setInt16(70, type, little)
     view.setInt16(72, bits, little)
     view.setFloat32(108, offset, little)
-    ;[112, 116, 124, 128].forEach((at, i) => view.setFloat32(at, i === 0 ? 1 : 0, little)) // scale, window
+    ;[112, 116, 124, 128].forEach((at, i) => view.setFloat32(at, scale[i], little))
     new Uint8Array(bytes, 148, 104).fill(0) // descriptions: whatever someone typed
     new Uint8Array(bytes, 344, 4).set([0x6e, 0x2b, 0x31, 0])
   } else {
@@ -209,7 +211,7 @@ export function writeNifti(volume: Volume, values: Uint8Array | Float32Array, sh
     view.setInt16(12, type, little)
     view.setInt16(14, bits, little)
     view.setBigInt64(168, BigInt(offset), little)
-    ;[176, 184, 192, 200].forEach((at, i) => view.setFloat64(at, i === 0 ? 1 : 0, little))
+    ;[176, 184, 192, 200].forEach((at, i) => view.setFloat64(at, scale[i], little))
     new Uint8Array(bytes, 240, 104).fill(0)
   }
   if (shown) {

@@ -28,6 +28,7 @@ let rows: Row[] = []
 let found: (Found & { volume: Volume; stem: string }) | undefined
 let drawing: Promise<void> = Promise.resolve() // of the scan, before its layers
 let threshold = 0.5
+const HALF_STEP = 0.005 // layers come in hundredths, of which those from the threshold on are shown
 
 // ---- Light or dark, planes, slices: in both uses of the page.
 
@@ -99,7 +100,7 @@ function hear(message: FromWorker): void {
   if (message.type === 'opened') choose(message.rows, message.refused)
   else if (message.type === 'scan') {
     canvas.setAttribute('aria-label', `${message.name}, in three planes`)
-    drawing = started.then(() => viewer.setScan(message.bytes, 255)).catch(fail)
+    drawing = started.then(() => viewer.setScan(message.bytes)).catch(fail)
   } else if (message.type === 'progress') {
     working(`Outlining, ${Math.round(100 * message.share)} %`, message.share)
   } else if (message.type === 'done') void show(message)
@@ -148,6 +149,7 @@ async function open(files: File[]): Promise<void> {
   rows = []
   found = undefined
   for (const id of ['result', 'display', 'sources', 'save']) $(id).hidden = true
+  $('speed').textContent = ''
   state('working')
   working('Reading')
   announce('Reading the scan.')
@@ -233,10 +235,10 @@ async function show(done: Found): Promise<void> {
   await drawing
   if (own !== job) return
   try {
-    const bytes = () => writeNifti(volume, done.probability, true)
-    await viewer.setLayer('Tumour', 'prediction', bytes(), threshold, true)
-    await viewer.setLayer('Probability', 'probability', bytes(), 0.02, false)
-    if (done.doubt) await viewer.setLayer('Uncertainty', 'uncertainty', writeNifti(volume, done.doubt, true), 0.05, false)
+    const { probability, doubt } = done.layers
+    await viewer.setLayer('Tumour', 'prediction', probability, threshold - HALF_STEP, true)
+    await viewer.setLayer('Probability', 'probability', probability, 0.02, false)
+    if (doubt) await viewer.setLayer('Uncertainty', 'uncertainty', doubt, 0.05, false)
   } catch (error) {
     return fail(error)
   }
@@ -275,7 +277,7 @@ function setThreshold(value: number): void {
 }
 slider.oninput = () => {
   setThreshold(Number(slider.value))
-  viewer.change('Tumour', { bottom: threshold })
+  viewer.change('Tumour', { bottom: threshold - HALF_STEP })
   readOut()
 }
 
@@ -315,6 +317,7 @@ function startSegmenting(): void {
     found = undefined
     tell()
     $('work').hidden = true
+    $('speed').textContent = ''
     state('empty')
     $('choose').focus()
   }

@@ -22,6 +22,15 @@ export interface Layer {
   image: NVImage
 }
 
+// NiiVue looks at every voxel for the range of the values, and the page would wait: all volumes here
+// come with it in their headers.
+NVImage.prototype.calMinMax = function (this: NVImage): number[] {
+  const { cal_min: low, cal_max: high } = this.hdr ?? { cal_min: 0, cal_max: 1 }
+  this.cal_min = this.robust_min = this.global_min = low
+  this.cal_max = this.robust_max = this.global_max = high
+  return [low, high, low, high]
+}
+
 const rgb = (color: string) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16))
 
 export class Viewer {
@@ -51,13 +60,11 @@ export class Viewer {
     return this.nv.volumes.length > 0
   }
 
-  /** Shows a scan, and nothing else any more; its grey levels from 0 to `white`, where that is known. */
-  async setScan(bytes: ArrayBuffer, white = 0): Promise<void> {
+  /** Shows a scan, and nothing else any more; its header has the window. */
+  async setScan(bytes: ArrayBuffer): Promise<void> {
     for (const volume of [...this.nv.volumes].reverse()) this.nv.removeVolume(volume)
     this.layers.clear()
-    const image = await read(bytes, 'scan', 'gray')
-    if (white) [image.cal_min, image.cal_max] = [0, white]
-    this.nv.addVolume(image)
+    this.nv.addVolume(await read(bytes, 'scan', 'gray'))
     this.nv.scene.crosshairPos[2] = 0.5
     this.nv.setSliceType(this.nv.opts.sliceType)
     this.told()
@@ -69,7 +76,6 @@ export class Viewer {
     const { opacity } = LOOKS[look]
     image.colormapType = 2 // from 0; below the least value transparent
     image.cal_min = bottom
-    image.cal_max = 1
     image.opacity = shown ? opacity : 0
     this.layers.set(name, { name, look, shown, opacity, bottom, image })
     if (shown) this.nv.addVolume(image)

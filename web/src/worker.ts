@@ -6,7 +6,7 @@ import type { FromWorker, Row, ToWorker } from './messages.js'
 import { type Volume, readChannel, readVolume, writeNifti } from './nifti.js'
 import { Refusal, sentenceOf } from './refusal.js'
 import { Cancelled, Segmenter } from './segment.js'
-import { shade } from './shade.js'
+import { hundredths, shade } from './shade.js'
 import { type Source, makeStack, toFile } from './stack.js'
 
 let segmenter: Promise<Segmenter> | undefined
@@ -86,7 +86,7 @@ async function segment(message: Extract<ToWorker, { type: 'segment' }>): Promise
   )
   const stack = makeStack(sources)
   const { volume, channel } = sources.FLAIR as Source
-  const shown = writeNifti(volume, shade(readChannel(volume, channel)), true)
+  const shown = writeNifti(volume, shade(readChannel(volume, channel)), { slope: 1, top: 255 })
   say({ type: 'scan', job: message.job, name: volume.name, bytes: shown }, [shown])
 
   const network = await load()
@@ -112,13 +112,15 @@ async function segment(message: Extract<ToWorker, { type: 'segment' }>): Promise
   const ms = performance.now() - begun
   const found = toFile(stack, probability)
   const map = doubt && toFile(stack, doubt)
+  const layer = (values: Float32Array) => writeNifti(volume, hundredths(values), { slope: 0.01, top: 1 })
+  const layers = { probability: layer(found), doubt: map && layer(map) }
   const header = volume.bytes.slice(0, 544)
   const place = { name: volume.name, dims: volume.dims, affine: volume.affine }
   const { slices, rows, columns, start, step: steps } = stack.view
   const view = { slices, rows, columns, start, step: steps }
-  const transfer = [found.buffer, header, ...(map ? [map.buffer] : [])]
+  const transfer = [found.buffer, header, layers.probability, ...(map && layers.doubt ? [map.buffer, layers.doubt] : [])]
   say(
-    { type: 'done', job: message.job, probability: found, doubt: map, score, ms, view, place, header, voxelMl: stack.voxelMl, notes: stack.notes },
+    { type: 'done', job: message.job, probability: found, doubt: map, score, layers, ms, view, place, header, voxelMl: stack.voxelMl, notes: stack.notes },
     transfer,
   )
 }

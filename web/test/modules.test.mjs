@@ -67,6 +67,13 @@ test('entropy and the score of a patient', () => {
   assert.equal(sources.scoreOf(line, 1, 14, 0.5), sources.entropy(0.25) / 6)
 })
 
+test('hundredths are exact at every threshold of the slider', () => {
+  const steps = Array.from({ length: 101 }, (_, step) => Math.fround(step / 100))
+  const below = steps.map((step) => Math.fround(step - 2e-7 * Math.max(step, 1e-3)))
+  assert.deepEqual([...sources.hundredths(Float32Array.from(steps))], steps.map((_, i) => i))
+  assert.deepEqual([...sources.hundredths(Float32Array.from(below.slice(1)))], steps.slice(0, 100).map((_, i) => i))
+})
+
 test('grey levels keep order, and few bright voxels do not darken the rest', () => {
   const values = Float32Array.from({ length: 1000 }, (_, i) => i)
   values[999] = 1e6
@@ -76,4 +83,7 @@ test('grey levels keep order, and few bright voxels do not darken the rest', () 
   assert.equal(grey[999], 255)
   assert.ok(grey.slice(1).every((level, i) => i === 0 || level >= grey[i]))
   assert.deepEqual([...sources.shade(new Float32Array([3, 3]))], [0, 0])
+  const ramp = sources.shade(Float32Array.from({ length: 10_000 }, (_, i) => i - 500))
+  assert.equal(ramp[0], 0)
+  assert.ok(Math.abs(ramp[5000] - 128) <= 1 && ramp[9900] < 255 && ramp[9960] === 255)
 })

@@ -225,7 +225,7 @@ test('screenshots of the states', async () => {
       await page.click('#again')
       await keep('empty')
       await page.click('#example')
-      await page.waitForFunction(() => document.getElementById('work-bar').value > 0.3, null, { polling: 20 })
+      await page.waitForFunction(() => /^Outlining, [3-9]/.test(document.getElementById('work-what').textContent), null, { polling: 20 })
       await keep('working')
       await finished(page)
       await page.waitForTimeout(500)

@@ -2,8 +2,8 @@
  * Times of the page as JSON: `speed.mjs SITE SCAN...`, for `benchmarks/web.py`.
  *
  * From the drop of a file to the mask on the screen, after the page is loaded, with one thread and
- * with as many as the page takes; the longest time for which the page would not have answered; the
- * processor time of the worker, which other work on the machine adds nothing to.
+ * with as many as the page takes. Other work on the machine adds nothing to processor times: that of
+ * the worker, and of the longest task of the page's own thread, for which it would not have answered.
  */
 
 import { readFileSync, readdirSync, statSync } from 'node:fs'
@@ -33,41 +33,45 @@ function workerTime() {
   return ticks * 10
 }
 
+/** Notes what the page's main thread does; returns a function for its longest task, in ms of its own processor time. */
+async function trace(context, page) {
+  const session = await context.newCDPSession(page)
+  const events = []
+  session.on('Tracing.dataCollected', ({ value }) => events.push(...value))
+  const categories = 'toplevel,disabled-by-default-devtools.timeline,__metadata'
+  await session.send('Tracing.start', { categories, transferMode: 'ReportEvents' })
+  return async () => {
+    const complete = new Promise((done) => session.once('Tracing.tracingComplete', done))
+    await session.send('Tracing.end')
+    await complete
+    await session.detach()
+    const mains = new Set(events.filter((one) => one.name === 'thread_name' && one.args.name === 'CrRendererMain').map((one) => one.tid))
+    const tasks = events.filter((one) => mains.has(one.tid) && one.ph === 'X' && one.name.includes('RunTask'))
+    return Math.max(...tasks.map((one) => one.tdur ?? 0)) / 1000
+  }
+}
+
 async function measure(threaded) {
   const server = await serve(site, threaded ? ISOLATED : {})
   const browser = await start()
-  const { page } = browser
+  const { page, context } = browser
   const begun = performance.now()
   await page.goto(server.url)
   await page.waitForFunction(() => document.documentElement.dataset.loaded, null, { timeout: 300_000 })
   const load = performance.now() - begun
   const { loaded, threads } = await page.evaluate(() => ({ ...document.documentElement.dataset }))
   await page.locator('#planes input[value="0"]').evaluate((one) => one.click()) // no 3-D without a graphics card
-  await page.evaluate(() => {
-    let last = performance.now()
-    let most = 0
-    setInterval(() => {
-      const now = performance.now()
-      most = Math.max(most, now - last - 10)
-      last = now
-    }, 10)
-    // Counted from one step of the network to the next: reading and drawing are before and after.
-    new MutationObserver(() => {
-      const text = document.getElementById('work-what').textContent
-      window.gap = text.startsWith('Outlining, 0') ? 0 : Math.max(window.gap, most)
-      most = 0
-    }).observe(document.getElementById('work-what'), { childList: true })
-  })
   const times = {}
   for (const scan of scans) {
     const rounds = []
     for (let round = 0; round < ROUNDS; round++) {
+      const longest = await trace(context, page)
       const before = workerTime()
       const start = performance.now()
       await drop(page, [scan])
       await finished(page, 600_000)
       await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
-      const gap = await page.evaluate(() => window.gap)
+      const gap = await longest()
       const network = Number(await page.evaluate(() => document.documentElement.dataset.ms))
       rounds.push({ total: performance.now() - start, network, gap, worker: workerTime() - before })
     }
