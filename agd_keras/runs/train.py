@@ -104,7 +104,9 @@ def train(
         record_environment(out / "environment.json", config, cache.data_fingerprint)
         write_seen(out, config, cache)
     wait_for_hosts(strategy)
-    task = partial(train_fold, callbacks=callbacks, track=track)
+    task: Callable[..., None] = train_fold
+    if callbacks or track:
+        task = partial(train_fold, callbacks=callbacks, track=track)
     run_tasks(task, [(out, index) for index in chosen], executor, cpus, gpus, "fold")
     if not writes:
         return None

@@ -42,7 +42,7 @@ def with_callbacks(monkeypatch):
         monkeypatch.setattr(
             fit_fold_module,
             "fit_fold",
-            lambda *arguments: original(*arguments, callbacks=callbacks),
+            lambda *arguments: original(*arguments[:5], callbacks=callbacks),
         )
 
     return add
