@@ -17,6 +17,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {"tumor_sampling": 0.4},
         "training": {"epochs": 40, "batch_size": 8, "learning_rate": 1e-3, "ema": 0.99},
     },
+    # The same network for heads without skull and other scanners, see docs/results.md.
+    "agd_scanners": {
+        "model": {"filters": [32, 64, 96, 128], "depth": 2, "light_decoder": True},
+        "data": {"tumor_sampling": 0.4, "normalization": "brain", "augment": "scanners"},
+        "training": {
+            "epochs": 16,
+            "batch_size": 8,
+            "sizes": [64, 64, 96],
+            "learning_rate": 1e-3,
+            "ema": 0.99,
+        },
+    },
     # The paper, literally where it says something: for reproduction, on a GPU.
     "agd_paper": {
         "model": {
@@ -48,7 +60,7 @@ def preset_values(name: str) -> dict[str, Any]:
     """Returns what a preset sets over the defaults, by section.
 
     Args:
-        name: `agd_tiny`, `agd_small` or `agd_paper`.
+        name: `agd_tiny`, `agd_small`, `agd_scanners` or `agd_paper`.
 
     Raises:
         InputError: There is no preset of that name; lists those there are.

@@ -36,7 +36,7 @@ def ship(run: Path, tested: Path, data: str) -> Path:
 
     Args:
         run: A run folder made with `data.folds` of 0.
-        tested: A finished run of the same recipe with a test.
+        tested: A finished run of the same recipe with a test, or a tested fold of one.
         data: The data in words, for the card; also takes the place of the path in the config.
 
     Returns:
@@ -45,7 +45,9 @@ def ship(run: Path, tested: Path, data: str) -> Path:
     Raises:
         InputError: The runs do not belong together, or the network is too large.
     """
-    config, recipe = (make_config(load_config(one / "config.yaml")) for one in (run, tested))
+    fold_alone = tested.name.startswith("fold-")
+    folders = (run, tested.parent if fold_alone else tested)
+    config, recipe = (make_config(load_config(one / "config.yaml")) for one in folders)
     other = set(differences(config, recipe)) - SPLIT - MACHINE
     if other or config.data.folds:
         what = ", ".join(sorted(other)) or "data.folds other than 0"
@@ -62,7 +64,8 @@ def ship(run: Path, tested: Path, data: str) -> Path:
     with filled(FOLDER / config.preset, True) as made:
         (made / MODEL).parent.mkdir()
         (made / MODEL).write_bytes(content)
-        write_calibration(made / MODEL, read_calibration(tested))
+        calibrated = tested / Path(MODEL).name if fold_alone else tested
+        write_calibration(made / MODEL, read_calibration(calibrated))
         for name in ("folds.json", FINGERPRINTS, "fold-0/history.csv", "fold-0/environment.json"):
             shutil.copyfile(run / name, made / name)
         values = config.model_dump(mode="json")
@@ -77,7 +80,7 @@ def ship(run: Path, tested: Path, data: str) -> Path:
             data=f"{data}: trained on {len(fold.train)} patients; {len(fold.validation)} others "
             "picked the epoch. The figures below are of networks of the same recipe that did not "
             "see the patients they were tested on, not of this file; its temperature is the mean "
-            "of theirs.",
+            f"of theirs.{' Only one fold was tested.' if fold_alone else ''}",
             data_license="CC BY-NC-SA 4.0 (TCGA-LGG by way of kaggle_3m); so these weights, too, "
             "are for non-commercial use",
             parameters=record["parameters"],
