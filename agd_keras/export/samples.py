@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from agd_keras.config import load_config
-from agd_keras.data.datasets import find_data
+from agd_keras.data.datasets import data_root, find_data
 from agd_keras.data.preprocess import prepare_patient
 from agd_keras.data.splits import load_folds
 from agd_keras.io.case_ref import CaseRef
@@ -71,7 +71,7 @@ def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples
         settings = load_config(run / "config.yaml").get("data") or {}
     own = settings.get("path")
     how: dict[str, Any] = {}
-    if data is None and own and Path(own).exists():
+    if data is None and own and data_root(own).exists():
         data = own
         how = {key: settings[key] for key in ("layout", "persons") if key in settings}
     if data is None:

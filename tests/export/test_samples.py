@@ -69,3 +69,10 @@ def test_the_phantom_in_place_of_lost_data_is_said(run, monkeypatch, caplog):
     monkeypatch.setattr("agd_keras.export.samples._spread", lambda slices, count: [])
     assert choose_samples(folder).data == "phantom"
     assert "/no/such/data, are not here, compared on the phantom" in caplog.text
+
+
+def test_a_run_on_the_phantom_has_its_data(run, caplog):
+    folder, _ = run
+    (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"path": "phantom"}}))
+    assert choose_samples(folder).data == "phantom"
+    assert not caplog.text
