@@ -185,9 +185,9 @@ export function unitInMm(volume: Volume): number {
  * For NiiVue (`shown`) the affine stands in the sform alone: where a file has both, it prefers the
  * other one than nibabel. What a step of the values is worth, and the highest, it then is told too.
  */
-export function writeNifti(volume: Volume, values: Uint8Array | Float32Array, shown?: { slope: number; top: number }): ArrayBuffer {
-  const { slope, top } = shown ?? { slope: 1, top: 0 }
-  const scale = [slope, 0, top, 0] // and the window, from top to bottom
+export function writeNifti(volume: Volume, values: Uint8Array | Float32Array, shown?: { slope: number; top: number; bottom?: number }): ArrayBuffer {
+  const { slope, top, bottom = 0 } = shown ?? { slope: 1, top: 0 }
+  const scale = [slope, 0, top, bottom] // and the window, from top to bottom
   const first = volume.header instanceof NIFTI1
   const little = volume.header.littleEndian
   const headerSize = first ? 348 : 540

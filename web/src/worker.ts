@@ -86,7 +86,7 @@ async function segment(message: Extract<ToWorker, { type: 'segment' }>): Promise
   )
   const stack = makeStack(sources)
   const { volume, channel } = sources.FLAIR as Source
-  const shown = writeNifti(volume, shade(readChannel(volume, channel)), { slope: 1, top: 255 })
+  const shown = writeNifti(volume, shade(readChannel(volume, channel)), { slope: 1, top: 255, bottom: 20 }) // the noise of air is black
   say({ type: 'scan', job: message.job, name: volume.name, bytes: shown }, [shown])
 
   const network = await load()
