@@ -39,7 +39,9 @@ def test_paper_preset_says_what_the_paper_says():
 
 
 def test_unknown_preset_lists_the_known_ones():
-    with pytest.raises(InputError, match="'agd_huge'.*agd_tiny, agd_small, agd_scanners, agd_paper"):
+    with pytest.raises(
+        InputError, match="'agd_huge'.*agd_tiny, agd_small, agd_scanners, agd_paper"
+    ):
         preset_values("agd_huge")
 
 

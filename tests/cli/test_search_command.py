@@ -85,7 +85,11 @@ def test_killed_in_the_middle_of_a_trial(small_phantom, tmp_path):
         (["--rounds", "{tmp}/none.yaml"], 1, "{tmp}/none.yaml: expected a readable YAML file"),
         (["--space", "{tmp}/none.yaml"], 1, "{tmp}/none.yaml: expected a readable YAML file"),
         (["--rounds", "paper", "--data", "{tmp}/none"], 1, "{tmp}/none"),
-        (["--rounds", "paper", "--preset", "agd_huge"], 1, "agd_tiny, agd_small, agd_scanners, agd_paper"),
+        (
+            ["--rounds", "paper", "--preset", "agd_huge"],
+            1,
+            "agd_tiny, agd_small, agd_scanners, agd_paper",
+        ),
         (["--rounds", "paper", "--out", "{tmp}/mine"], 1, "something else than a search"),
     ],
 )
