@@ -305,7 +305,8 @@ def parse_setting(setting: str) -> dict[str, Any]:
     if not equals or key.count(".") != 1:
         raise InputError(f"--set {setting}: expected SECTION.OPTION=VALUE, as training.epochs=10")
     section, option = key.split(".")
-    return {section: {option: _parse_yaml(value, f"--set {setting}")}}
+    # Of nothing YAML makes null, which no option takes: what is meant is the empty text.
+    return {section: {option: _parse_yaml(value, f"--set {setting}") if value.strip() else ""}}
 
 
 def load_config(path: str | Path) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def test_a_page_has_no_tag_of_it(text):
     values |= {"metrics": metrics, "protocol": {text: text}, "rows": [("a", text, text)]}
     values |= {"columns": [text], "anchors": [{"who": text, "protocol": text, text: text}]}
     values |= {"images": {}, "subject_keys": ["dice"], "subjects": [(text, entry)]}
+    values |= {"distances": text, "errors": [], "case_errors": []}
+    values |= {"tables": [{"title": text, "header": [text], "rows": [[text]]}]}
     page = render("report.html", **values)
     page.encode("utf-8")
     assert "<script" not in page and "\x1b" not in page and "\u202e" not in page

@@ -130,7 +130,11 @@ class Predictor:
             By name of output or attention gate: tumour probability `mask`, edge probability
             `edge`, attention coefficients. Float32, `(height, width)` at the network's resolution
             or less, values 0 to 1.
+
+        Raises:
+            InputError: The slices have another number of channels than the network takes.
         """
+        self._check_channels(images)
         slice_ = self.prepare(images)[place : place + 1]
         model = self.models[0]
         if isinstance(model, keras.Model):  # into an exported one nobody can look

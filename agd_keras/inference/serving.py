@@ -149,9 +149,9 @@ class ServingClient:
         return probability
 
     def _read_calibration(self) -> Calibration:
-        temperature, threshold = (self._read(CALIBRATION, n) for n in ("temperature", "threshold"))
         try:
-            return Calibration(temperature, threshold)
+            temperature = self._read(CALIBRATION, "temperature")
+            return Calibration(temperature, self._read(CALIBRATION, "threshold"))
         except ValueError as error:
             raise InputError(f"{self.client.url}: expected a calibration ({error})") from None
 

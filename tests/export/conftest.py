@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -27,6 +28,11 @@ def lively_model(seed: int = 0) -> keras.Model:
     head = model.get_layer("head")
     head.kernel.assign(2 * head.kernel)
     return model
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[[int], keras.Model]:
+    return lively_model
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from agd_keras.data.preprocess import prepare_patient
 from agd_keras.errors import InputError
 from agd_keras.export.onnx import export_onnx
 from agd_keras.inference.predictor import Predictor, load_predictor
-from agd_keras.models import agd_autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +82,8 @@ def test_patient_file_names_where_the_network_begins(file, model, images):
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-def test_a_run_folder_becomes_one_averaging_file(small_phantom, images, tmp_path):
-    models = [agd_autoencoder((32, 32, 3), filters=(4, 8)) for _ in range(2)]
+def test_a_run_folder_becomes_one_averaging_file(make_model, small_phantom, images, tmp_path):
+    models = [make_model(seed) for seed in range(2)]
     for fold, model in enumerate(models):
         (tmp_path / "run" / f"fold-{fold}").mkdir(parents=True)
         model.save(tmp_path / "run" / f"fold-{fold}" / "model.keras")

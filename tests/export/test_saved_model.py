@@ -289,7 +289,7 @@ def test_c_api_answers_without_python_tensorflow(
 def test_parity_file(saved_model):
     parity = read_parity(saved_model)
     assert parity["artefact"] == "agd/1"
-    assert parity["difference"].keys() == {"mask", "edge"}
+    assert parity["difference"].keys() == {"mask", "edge", "patient"}
     assert max(one["max"] for one in parity["difference"].values()) < 1e-5
     assert parity["dice"].keys() == {"keras", "artefact", "serving_default", "patient"}
     assert parity["dice"]["artefact"] == pytest.approx(parity["dice"]["keras"], abs=1e-3)

@@ -188,7 +188,7 @@ def test_a_file_that_goes_or_changes_in_the_middle(
     validation = json.loads((out / "folds.json").read_text())["folds"][0]["validation"][0]
     mask = own_data / validation / f"{validation}_2_mask.tif"
     with_callbacks(Disturb(lambda: mask.rename(tmp_path / "away")))
-    with pytest.raises(InputError, match=f"{mask.name}: cannot be read"):
+    with pytest.raises(InputError, match=f"{mask.name}: expected a file, found nothing"):
         train(config, out, resume=True)
     (tmp_path / "away").rename(mask)
     with_callbacks()

@@ -12,6 +12,7 @@ from agd_keras.data.cache import build_cache
 from agd_keras.io.data_set import find_data_set
 from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.models.registry import Head, Network
+from agd_keras.optimizers import AdamW
 from agd_keras.runs.search.space import open_study
 from agd_keras.training import fit as fit_fold_module
 from agd_keras.training.build import build_model, compile_model, make_variables
@@ -37,7 +38,7 @@ def compiled(steps=10, model=None, **training):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"optimizer": "adamw"}, {"__class__": keras.optimizers.AdamW}),
+        ({"optimizer": "adamw"}, {"__class__": AdamW}),
         ({"optimizer": "adam"}, {"__class__": keras.optimizers.Adam, "weight_decay": None}),
         ({"optimizer": "adamw", "weight_decay": 0.03}, {"weight_decay": 0.03}),
         ({"clip_norm": 0.5}, {"global_clipnorm": 0.5}),

@@ -41,7 +41,8 @@ def test_overwriting_a_run_that_is_trained(held, tiny, tmp_path):
     assert tree(out) == before
     train(tiny(), out, overwrite=True, only=())
     assert {path.name for path in content(out)} == {
-        *("config.yaml", "folds.json", "data.json", "environment.json")
+        *("config.yaml", "folds.json", "splits_final.json"),
+        *("data.json", "fingerprints.json", "environment.json"),
     }
 
 
