@@ -29,7 +29,8 @@ def test_shipped_network_is_the_preset_of_this_version(preset):
     calibration = load_predictor(preset).calibration
     assert calibration.temperature > 1  # overlap makes too sure
     fitted = calibration.fitted_on  # of all folds of the tested run, or of the one there is
-    folds = [fitted] if "patients" in fitted else fitted["fold-0"].values()
+    of_folds = fitted.get("fold-0", fitted)
+    folds = [of_folds] if "patients" in of_folds else of_folds.values()
     patients = [patient for one in folds for patient in one["patients"]]
     # Each validates in one of the five folds.
     assert len(patients) == len(set(patients)) == (8 if preset == "agd_scanners" else 38)
