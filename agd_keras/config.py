@@ -293,6 +293,12 @@ def merge(*layers: dict[str, Any]) -> dict[str, Any]:
 def parse_setting(setting: str) -> dict[str, Any]:
     """Reads `SECTION.OPTION=VALUE` with a YAML value into nested values.
 
+    Args:
+        setting: The text, of `--set`.
+
+    Returns:
+        The value by section and option, not checked yet.
+
     Raises:
         InputError: The text has another form.
 
@@ -312,6 +318,12 @@ def parse_setting(setting: str) -> dict[str, Any]:
 def load_config(path: str | Path) -> dict[str, Any]:
     """Reads nested values from a YAML or JSON file.
 
+    Args:
+        path: The file.
+
+    Returns:
+        Values by section, as `make_config` takes them, not checked yet.
+
     Raises:
         InputError: The file cannot be read or holds something else.
     """
@@ -323,6 +335,12 @@ def load_config(path: str | Path) -> dict[str, Any]:
 
 def read_yaml(path: str | Path) -> Any:
     """Reads what a YAML or JSON file holds.
+
+    Args:
+        path: The file, UTF-8.
+
+    Returns:
+        Its one document, of plain types; None of an empty file.
 
     Raises:
         InputError: The file cannot be read, is not YAML, or is larger than any config.
@@ -340,7 +358,15 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def save_config(config: RunConfig, path: str | Path) -> None:
-    """Writes the resolved config as YAML, through a temporary name."""
+    """Writes the resolved config as YAML, through a temporary name.
+
+    Args:
+        config: What `make_config` returned.
+        path: The file; an older one is replaced.
+
+    Raises:
+        OSError: The folder is missing or cannot be written; names the file.
+    """
     write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 

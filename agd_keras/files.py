@@ -152,6 +152,12 @@ def content(folder: Path) -> list[Path]:
 
     Nor does it count what a file system keeps at its root, where a folder is a mount point.
 
+    Args:
+        folder: An existing folder.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+
     Example:
 
     >>> import tempfile
@@ -171,6 +177,12 @@ def work_folder(folder: Path) -> Iterator[Path]:
 
     Args:
         folder: The other folder; made if need be.
+
+    Yields:
+        The new folder, which is removed in the end.
+
+    Raises:
+        OSError: It cannot be made.
 
     Example:
 
@@ -239,6 +251,12 @@ def without_patterns(path: Path) -> Iterator[Path]:
 
     Args:
         path: An existing folder.
+
+    Yields:
+        The folder itself if its path holds no such letter, else a link to it.
+
+    Raises:
+        OSError: There is no room for a link.
 
     Example:
 

@@ -29,6 +29,9 @@ def locked(
         wait: How long to wait for another process, in seconds.
         tidy: Whether the file of the lock is removed in the end.
 
+    Yields:
+        The folder.
+
     Raises:
         InputError: Another process is in there, or the folder cannot be written.
 
@@ -66,6 +69,9 @@ def busy(folder: Path) -> bool:
 
     Args:
         folder: A folder, which may be missing.
+
+    Returns:
+        False also where there is no lock.
 
     Raises:
         InputError: That cannot be told.

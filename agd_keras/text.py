@@ -6,7 +6,7 @@ import unicodedata
 # Letters of a piece from outside, of a whole line, and of a paragraph.
 LONGEST, MESSAGE, PARAGRAPH = 200, 400, 2000
 _CELL = re.compile(r"[^;,\t\r\n\"]+")  # what a spreadsheet may take for a cell of its own
-_FORMULA = "=+-@＝＋－＠"  # the wide ones are read alike where Japanese is set
+_FORMULA = tuple("=+-@＝＋－＠")  # the wide ones are read alike where Japanese is set
 # What Markdown reads as more than itself, each only where it does; the last at the start of a line.
 _MARKUP = re.compile(
     r"[\\`*|~$]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|^(?:#|>|[-+](?=\s)|-{2,}$|=+$)"
@@ -125,7 +125,7 @@ def in_cell(value: object) -> object:
 
 
 def _no_formula(cell: str) -> str:
-    if cell.lstrip()[:1] not in tuple(_FORMULA):
+    if not cell.lstrip().startswith(_FORMULA):
         return cell
     try:
         float(cell)

@@ -133,14 +133,14 @@ def measure_row(row: str, folder: Path, seconds: float) -> None:
     import agd_keras.inference.predictor  # noqa: F401
 
     case = json.loads((folder / "case.json").read_text())
-    files, (threshold, temperature) = case["files"], case["reading"]
+    files, (threshold, temperature, normalization) = case["files"], case["reading"]
     before = peak_memory()
     network, size = make_network(row, folder / ROWS[row])
 
     def run(paths: list[str]) -> tuple[float, ...]:
         start, busy = time.perf_counter(), time.process_time()
         images = np.stack([read_image(path) for path in paths])
-        prepared = prepare_patient(images, size) if size else images
+        prepared = prepare_patient(images, size, normalization) if size else images
         ready = time.perf_counter()
         output = network(prepared)
         done = time.perf_counter()

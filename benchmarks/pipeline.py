@@ -118,8 +118,8 @@ def compare(cache: Cache, options: argparse.Namespace) -> None:
         ("read", lambda: reader(stream("none")), options.batches),
         ("strong", lambda: reader(stream("strong")), options.batches),
         ("keras chain", lambda: reader(keras_chain(stream("none"), size)), options.batches),
-        ("training step", lambda: trainer(model, memory), options.batches // 4),
-        ("step, fed", lambda: trainer(model, stream("strong")), options.batches // 4),
+        ("training step", lambda: trainer(model, memory), max(1, options.batches // 4)),
+        ("step, fed", lambda: trainer(model, stream("strong")), max(1, options.batches // 4)),
     ]
     times: dict[str, list[tuple[float, ...]]] = {name: [] for name, _, _ in rows}
     for _ in range(options.rounds):

@@ -8,12 +8,13 @@ predicts its own test patients, and the figures are over those that both readers
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agd_keras.config import load_config
 from agd_keras.data.datasets import find_data
-from agd_keras.data.splits import load_folds, select
+from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.readers import readers_table, study_readers, summarize_readers
 from agd_keras.training.quiet import load_keras
@@ -21,14 +22,17 @@ from agd_keras.training.quiet import load_keras
 
 def study_fold(run: Path, index: int, second: Path) -> dict[str, dict[str, Any]]:
     """Compares the network of a fold with the readers: by test patient what they have in common."""
+    from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import load_predictor
 
     data = load_config(run / "config.yaml")["data"]
+    if data["split"] != "subject":
+        raise InputError(f"{run}: expected a run by patient, found --split {data['split']}")
     fold = load_folds(run / "folds.json")[index]
-    test = select(find_data(data["path"]), fold.test, data["split"])
+    test = [case for case in find_data(data["path"]) if case.patient_id in fold.test]
     predictor = load_predictor(run / f"fold-{index}" / "model.keras")
-    threshold = predictor.calibration.threshold
-    return study_readers(predictor.predict_patient, test, second, threshold)["subjects"]
+    predict = partial(predict_case, predictor)
+    return study_readers(predict, test, second, predictor.calibration.threshold)["subjects"]
 
 
 def main() -> int:

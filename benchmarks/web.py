@@ -18,6 +18,7 @@ from agd_keras.data.anatomy import make_patient
 
 SCANS = {"20 slices of 256 × 256": (20, 256, 5.0), "155 slices of 240 × 240": (155, 240, 1.0)}
 MODEL = ("patient.onnx",)
+RUNTIME = ".wasm.gz"
 SCRIPT = Path(__file__).parents[1] / "web" / "test" / "speed.mjs"
 
 
@@ -56,7 +57,11 @@ def main() -> None:
     sizes = measured["bytes"]
     model = sum(sizes[name] for name in MODEL)
     kept = sum(sizes.values()) - sizes.get("parity.json", 0)
-    print(f"page without model: {(kept - model) / 1e6:.1f} MB, model: {model / 1e6:.1f} MB\n")
+    runtime = sum(size for name, size in sizes.items() if name.endswith(RUNTIME))
+    print(
+        f"page without model: {(kept - model) / 1e6:.1f} MB, of it runtime: {runtime / 1e6:.1f} MB"
+    )
+    print(f"model: {model / 1e6:.1f} MB\n")
     columns = ("threads", "drop to mask, s", "network, s", "processor time, s", "page's task, ms")
     print(f"| | {' | '.join(columns)} |")
     print("|---|---:|---:|---:|---:|---:|")

@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import os
 import shutil
 import sys
 import tracemalloc
@@ -180,10 +181,15 @@ def test_a_table_finds_folders_by_their_beginning(tmp_path):
 @pytest.mark.slow  # each level resolves its path
 @pytest.mark.skipif(sys.platform != "linux", reason="deep paths")
 def test_a_tree_of_absurd_depth(tmp_path):
-    tmp_path.joinpath(*"d" * 1500).mkdir(parents=True)
-    with pytest.raises(InputError, match="folders nested too deep"):
-        find_cases([tmp_path])
-    shutil.rmtree(tmp_path / "d", ignore_errors=True)
+    deepest = tmp_path
+    for _ in range(1500):  # `parents=True` and rmtree call themselves for each level
+        deepest /= "d"
+        deepest.mkdir()
+    try:
+        with pytest.raises(InputError, match="folders nested too deep"):
+            find_cases([tmp_path])
+    finally:
+        os.removedirs(deepest)
 
 
 # Model files.

@@ -1,6 +1,6 @@
 """Writes `web/src/words.json`: what the page knows of names, from the package's own patterns.
 
-`python web/words.py` after a change of `agd_keras/io/contrasts.py` or `labels.py`.
+`python web/words.py` after a change of `agd_keras/io/contrasts.py` or `label_names.py`.
 """
 
 import ast
@@ -41,7 +41,7 @@ def words() -> dict[str, Any]:
         return {key: getattr(value, "pattern", value) for key, value in found.items()}
 
     return {
-        "about": "Made by web/words.py from agd_keras/io/contrasts.py and labels.py.",
+        "about": "Made by web/words.py from agd_keras/io/contrasts.py and label_names.py.",
         "replacements": replacements(contrasts),
         **taken(contrasts, CONTRASTS),
         **taken(label_names, LABELS),

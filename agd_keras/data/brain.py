@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from agd_keras.data.resize import resample
+from agd_keras.io.image_files import FLAIR
 
-FLAIR = 1
 # Widths of the window in which the grey level is looked for, as shares of the level: from one that
 # sees all tissue, whatever it starts from, to one that sees the brain's only.
 NARROW = (0.25,) * 5

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +21,7 @@ from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resiz
 from agd_keras.data.root import cache_root
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
+from agd_keras.files import unique_number
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import check_cases, problems_error
 from agd_keras.io.fingerprint import digest_cases, fingerprint_of
@@ -168,7 +168,7 @@ def build_cache(
     try:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
-        work = root / f"{fingerprint}.tmp-{uuid.uuid4().hex[:8]}"
+        work = root / f"{fingerprint}.tmp-{unique_number()}"
         work.mkdir()
         try:
             cache = Cache(work, image_size, fingerprint, {}, data_fingerprint, digests)

@@ -48,6 +48,12 @@ def find_data(data: str | Path, layout: str = AUTO, persons: str | None = None) 
 def data_root(data: str | Path) -> Path:
     """Returns the folder, or the table, that a user means; makes the phantom if need be.
 
+    Args:
+        data: `phantom`, a folder or a table, which need not exist.
+
+    Raises:
+        InputError: The phantom cannot be written.
+
     Example:
 
     >>> data_root("data/mine").name

@@ -1,6 +1,5 @@
 """A procedural data set: heads with lesions that no patient had, to try things out and to test."""
 
-import csv
 import os
 import shutil
 import tempfile
@@ -12,6 +11,8 @@ from PIL import Image
 from agd_keras.data.anatomy import make_patient
 from agd_keras.data.root import cache_root
 from agd_keras.errors import InputError
+from agd_keras.files import write_csv
+from agd_keras.io.table import TABLE
 
 # Counts up whenever the pictures change, so that kept phantoms are made anew.
 PHANTOM_VERSION = 1
@@ -71,10 +72,7 @@ def make_phantom(
                 grey = Image.fromarray(mask.astype(np.uint8) * 255)
                 grey.save(work / case / f"{case}_{index}_mask.tif")
             rows.append({"patient": case, **row})
-        with (work / "data.csv").open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
+        write_csv(work / TABLE, rows, list(rows[0]))
         work.chmod(0o755)
         os.replace(work, root)
     finally:

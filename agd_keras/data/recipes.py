@@ -94,7 +94,10 @@ RECIPES = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """Returns the recipe of a name: `none`, `paper`, `strong`, `heavy` or `scanners`.
+    """Returns the recipe of a name.
+
+    Args:
+        name: `none`, `paper`, `strong`, `heavy` or `scanners`.
 
     Raises:
         InputError: The name is not known.

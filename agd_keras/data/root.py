@@ -7,7 +7,10 @@ from agd_keras.errors import InputError
 
 
 def cache_root(given: str | Path | None = None) -> Path:
-    """Returns the folder for caches: the one given, `$AGD_KERAS_CACHE`, or `~/.cache/agd_keras`.
+    """Returns the folder for caches, which need not exist.
+
+    Args:
+        given: The folder. Default: `$AGD_KERAS_CACHE`, or `~/.cache/agd_keras`.
 
     Raises:
         InputError: None is given, and the user has no home.

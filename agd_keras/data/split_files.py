@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agd_keras.data.slices import Slice
-from agd_keras.data.splits import Fold, load_folds, make_folds
+from agd_keras.data.splits import Fold, make_folds, parse_folds
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
 from agd_keras.wording import counted
@@ -46,7 +46,7 @@ def count_folds(path: str | Path) -> int:
     content = _read(path)
     if isinstance(content, list):
         return len(_pairs(path, content))
-    folds = load_folds(path)
+    folds = parse_folds(content, path)
     return len(folds) if folds[0].test else 0
 
 
@@ -81,7 +81,7 @@ def read_split(
     if not isinstance(content, list):
         if content.get("split", split) != split:
             raise InputError(f"{path}: split by {content['split']}, expected --split {split}")
-        folds = load_folds(path)
+        folds = parse_folds(content, path)
     elif split != "subject":
         raise InputError(f"{path}: of whole cases, expected --split subject; --folds-file none")
     else:

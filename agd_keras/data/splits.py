@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -155,17 +156,46 @@ def load_folds(path: str | Path) -> list[Fold]:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _other_form(path, error) from error
+    return parse_folds(content, path)
+
+
+def parse_folds(content: Any, path: str | Path) -> list[Fold]:
+    """Reads folds out of what `save_folds` wrote.
+
+    Args:
+        content: What the JSON holds.
+        path: The file, for the errors.
+
+    Returns:
+        The folds in their order.
+
+    Raises:
+        InputError: It is of another form, or a unit stands on two sides.
+
+    Example:
+
+    >>> sides = {"train": ["a"], "validation": ["b"], "test": []}
+    >>> parse_folds({"folds": [{"index": 0, **sides}]}, "folds.json")
+    [Fold(index=0, train=('a',), validation=('b',), test=())]
+    """
+    try:
         folds = [
             Fold(int(f["index"]), *(tuple(map(str, f[s])) for s in ("train", "validation", "test")))
             for f in content["folds"]
         ]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: expected folds as save_folds writes them ({error})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _other_form(path, error) from error
     for fold in folds:
         for unit, times in Counter(fold.train + fold.validation + fold.test).items():
             if times > 1:
                 raise InputError(f"{path}: {unit} stands {times} times in fold {fold.index}")
     return folds
+
+
+def _other_form(path: str | Path, error: Exception) -> InputError:
+    return InputError(f"{path}: expected folds as save_folds writes them ({error})")
 
 
 def select(slices: Iterable[Slice], units: Iterable[str], split: str) -> list[Slice]:

@@ -10,7 +10,6 @@ from rich.text import Text
 from scipy import stats
 
 from agd_keras.errors import InputError
-from agd_keras.evaluation.scores import bootstrap_ci
 from agd_keras.text import clean
 
 COUNTS = ("tp", "fp", "fn")
@@ -115,10 +114,7 @@ def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str,
     columns = _counts(other) + _counts(first)
     return {
         "patients": len(differences),
-        "dice": {
-            "value": float(differences.mean()),
-            "ci95": list(bootstrap_ci(differences, RESAMPLES, SEED) or (None, None)),
-        },
+        "dice": with_interval([differences], np.mean),
         **{name: with_interval(columns, _minus(statistic)) for name, statistic in POOLED.items()},
         "better": int((differences > 0).sum()),
         "worse": int((differences < 0).sum()),
@@ -163,7 +159,15 @@ def _minus(statistic: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_interval(columns: list[np.ndarray], statistic: Callable[..., Any]) -> dict[str, Any]:
-    """Value of a statistic, and its interval by drawing patients: all columns of one together."""
+    """Value of a statistic, and its interval by drawing patients: all columns of one together.
+
+    Args:
+        columns: Arrays of one number per patient, in one order.
+        statistic: Function of the columns and of the `axis` along which the patients lie.
+
+    Returns:
+        `value`, and `ci95`, the ends of the percentile bootstrap; None for fewer than two patients.
+    """
     patients = columns[0].size
     value = float(statistic(*columns, axis=-1))
     if patients < 2:
@@ -244,6 +248,12 @@ def _probability(p: float) -> str:
 
 def to_rich(table: TextTable) -> Table:
     """Makes a table for the screen.
+
+    Args:
+        table: Title, header and rows.
+
+    Returns:
+        A `rich.table.Table` of the same.
 
     Example:
 

@@ -13,6 +13,7 @@ from agd_keras.evaluation.compare import RESAMPLES, SEED, TextTable, with_interv
 from agd_keras.evaluation.evaluate import Predict, predict_labelled
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.second_reader import read_second
+from agd_keras.wording import counted
 
 # What is compared, by the key of the result.
 PAIRS = {
@@ -31,6 +32,7 @@ def study_readers(
     folder: str | Path,
     threshold: float = 0.5,
     on_case: Callable[[str], object] | None = None,
+    make_mask: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Compares a model with two readers, on the patients that both have outlined.
 
@@ -40,6 +42,7 @@ def study_readers(
         folder: Masks of reader 2, see `read_second`.
         threshold: A pixel is predicted as tumour at or above this probability.
         on_case: Called with the name of each case as it is done.
+        make_mask: As for `evaluate`.
 
     Returns:
         `subjects`: for each patient with two readers the Dice of each pair of `PAIRS`, over the
@@ -64,7 +67,7 @@ def study_readers(
         if second.shape[1:] != truth.shape[1:]:
             sizes = " and ".join(f"{mask.shape[1]}x{mask.shape[2]}" for mask in (second, truth))
             raise InputError(f"{folder}: {patient}: masks of two sizes ({sizes})")
-        prediction = probability >= threshold
+        prediction = make_mask(probability) if make_mask else probability >= threshold
         subjects[patient] = compare_masks(prediction[places], truth[places], second)
         if on_case:
             on_case(patient)
@@ -181,7 +184,14 @@ def _williams(
 
 
 def readers_table(study: Mapping[str, Any]) -> TextTable:
-    """Makes the table for report and screen of what `study_readers` returned."""
+    """Makes the table for report and screen.
+
+    Args:
+        study: What `study_readers` returned.
+
+    Returns:
+        A row for each pair of `PAIRS`, and one for Williams' index.
+    """
 
     def row(name: str, figure: Mapping[str, Any]) -> list[str]:
         if figure["value"] is None:
@@ -192,5 +202,5 @@ def readers_table(study: Mapping[str, Any]) -> TextTable:
 
     rows = [row(f"Dice of {PAIRS[key]}", study[key]) for key in PAIRS]
     rows.append(row("Williams' index", study["williams"]))
-    title = f"Two readers, {study['patients']} patients"
+    title = f"Two readers, {counted(study['patients'], 'patient')}"
     return TextTable(title, ["figure", "mean", "95 % interval over patients"], rows)

@@ -124,7 +124,16 @@ def filtering_curves(
 
 
 def filtering_score(curves: dict[str, list[float]]) -> float:
-    """The QU-BraTS score of `filtering_curves`: mean of the areas that should be large, 0 to 1.
+    """The QU-BraTS score of a patient: mean of the areas that should be large.
+
+    Args:
+        curves: What `filtering_curves` returned.
+
+    Returns:
+        0 to 1 (best).
+
+    Reference:
+        Mehta et al. 2022, QU-BraTS, https://arxiv.org/abs/2112.10074.
 
     Example:
 
@@ -137,7 +146,14 @@ def filtering_score(curves: dict[str, list[float]]) -> float:
 
 
 def mean_curves(patients: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
-    """Means over patients of their `filtering_curves`."""
+    """Averages curves over patients.
+
+    Args:
+        patients: For each what `filtering_curves` returned, at least one.
+
+    Returns:
+        A dict of the same form.
+    """
     return {
         name: np.mean([curves[name] for curves in patients], axis=0).tolist()
         for name in patients[0]

@@ -42,14 +42,25 @@ cores (Keras: {keras_latency:.1f} ms).
 NETWORK = """\
 Input `image`, float32 `(batch, {size}, {size}, 3)`: a slice brought to that size (bilinear,
 averaging where it shrinks), normalised over all slices of the patient, each channel by itself.
-Tissue is what is brighter than the channel's mean; subtract the tissue's mean, divide by its
-standard deviation, clip to -5 to 5. Outputs {outputs}: probabilities, float32
+{normalized} Outputs {outputs}: probabilities, float32
 `(batch, {size}, {size}, 1)`, `mask` that of tumour.
 """
+NORMALIZED = {
+    "tissue": """\
+Tissue is what is brighter than the channel's mean; subtract the tissue's mean, divide by its
+standard deviation, clip to -5 to 5.""",
+    "brain": """\
+Air, the least value, is put at -2.5 and normal brain at 0, as `agd_keras.data.brain` finds it;
+clip to -5 to 5.""",
+}
 
 
-def network_usage(model: keras.Model) -> str:
+def network_usage(model: keras.Model, normalization: str = "tissue") -> str:
     """Tells what the network itself takes and returns, as Markdown.
+
+    Args:
+        model: A model made by `agd_autoencoder`.
+        normalization: What its input is normalised by, see `normalize_patient`.
 
     Example:
 
@@ -58,7 +69,8 @@ def network_usage(model: keras.Model) -> str:
     True
     """
     outputs = " and ".join(f"`{name}`" for name in sorted(model.output))
-    return NETWORK.format(size=model.input_shape[1], outputs=outputs)
+    size, normalized = model.input_shape[1], NORMALIZED[normalization]
+    return NETWORK.format(size=size, outputs=outputs, normalized=normalized)
 
 
 def model_card(origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str) -> str:

@@ -64,7 +64,8 @@ def normalize(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> tf.Tensor:
     # The mean of what remains takes back the rounding of the first: a constant is then exact.
     centred = planes - mean(planes)
     centred -= mean(centred)
-    tissue = tf.cast(centred > 0, tf.float32)
+    # What lies at the mean is not above it, whichever way it was rounded.
+    tissue = tf.cast(centred > 5e-7 * mean(tf.abs(centred)), tf.float32)
     share = mean(tissue)
     # Not by tiny constants, here and below: a file of float16 weights has zeros in their place.
     some = tf.where(share > 0, share, 1.0)

@@ -58,7 +58,8 @@ def export_onnx(
     source = load_source(model, data)
     with staging(out, ours, overwrite) as work:
         parity = write_onnx(source, work, threshold)
-        usage = PATIENT_USAGE + NETWORK_FILE + network_usage(source.model)
+        network = network_usage(source.model, source.calibration.normalization)
+        usage = PATIENT_USAGE + NETWORK_FILE + network
         describe(work, source, parity, max_drop, f"{out}/{FILE}", usage)
     return out / FILE
 
@@ -84,7 +85,7 @@ def write_onnx(source: Source, folder: Path, threshold: float | None) -> dict[st
         source.model.export(file, format="onnx", verbose=False)
     calibration = source.calibrate(threshold)
     write_calibration(file, calibration)
-    reading = (calibration.threshold, calibration.temperature)
+    reading = (calibration.threshold, calibration.temperature, calibration.normalization)
     write_patient(source.model, whole, *reading)
     served = {PATIENT: load_patient(whole)}
     parity = measure_parity(

@@ -21,7 +21,11 @@ with the model's temperature applied, and `mask`, uint8 0 or 1, of `(slices, hei
 
 
 def write_patient(
-    model: keras.Model, file: Path, threshold: float = 0.5, temperature: float = 1.0
+    model: keras.Model,
+    file: Path,
+    threshold: float = 0.5,
+    temperature: float = 1.0,
+    normalization: str = "tissue",
 ) -> Path:
     """Writes the whole way from a patient's images to the mask as one ONNX file.
 
@@ -34,6 +38,7 @@ def write_patient(
         file: The file to write.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         temperature: What the logits of the probability are scaled by, above 0.
+        normalization: What the images are normalised by, see `normalize_patient`.
 
     Returns:
         The file.
@@ -43,7 +48,7 @@ def write_patient(
     """
     import onnx
 
-    patient = make_signatures(model, threshold, temperature)["patient"]
+    patient = make_signatures(model, threshold, temperature, normalization)["patient"]
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, "image")])
     def one_patient(image: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -213,7 +213,7 @@ def warmup_requests(size: int) -> dict[str, dict[str, np.ndarray]]:
 
 
 def served_signatures(folder: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Loads the signatures for images as functions that `evaluate` can call.
+    """Loads the signatures for images as functions for `measure_parity`.
 
     Args:
         folder: The version's folder.

@@ -21,6 +21,7 @@ from agd_keras.files import write_bytes
 from agd_keras.inference.calibration import MEMBER, write_calibration
 from agd_keras.inference.exported import SIGNATURE, load_artefact
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.text import clean
 
 Quantize = Literal["float32", "float16", "int8"]
 FILE = "model.tflite"
@@ -91,7 +92,7 @@ def export_tflite(
             *(source.model, load_artefact(file), source.samples, file), *reading, served=served
         )
         parity = {"artefact": FILE, "format": "tflite", "quantize": quantize, **parity}
-        usage = network_usage(source.model)
+        usage = network_usage(source.model, calibration.normalization)
         usage = usage if quantize == "int8" else USAGE + usage
         describe(work, source, parity, max_drop, f"{out}/{FILE} ({quantize})", usage)
     return out / FILE
@@ -143,8 +144,7 @@ def convert(
                 warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is")
                 return converter.convert()
         except Exception as error:  # the converter has no errors of its own
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"the model cannot be converted to TFLite ({reason})") from error
+            raise InputError(f"the model cannot be converted to TFLite ({clean(error)})") from error
 
 
 def _calibration(

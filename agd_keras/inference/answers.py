@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from agd_keras.errors import InputError
+from agd_keras.text import clean
 
 _ROUNDING = 1e-5  # by which averages and interpolation may pass 0 and 1
 
@@ -77,6 +78,6 @@ def ask(network: Any, batch: np.ndarray, where: str) -> dict[str, np.ndarray]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # whatever runs it has errors of its own
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = clean(error) or type(error).__name__
         raise InputError(f"{where}: the network fails ({reason})") from error
     return check_answer(outputs, (*batch.shape[:3], 1), where)

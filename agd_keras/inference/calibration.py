@@ -18,10 +18,7 @@ from scipy import special
 from agd_keras.data.preprocess import NORMALIZATIONS
 from agd_keras.errors import InputError
 from agd_keras.evaluation import reliability
-from agd_keras.evaluation.evaluate import (
-    Predict,
-    predict_labelled,
-)
+from agd_keras.evaluation.evaluate import Predict, predict_labelled
 from agd_keras.files import naming, unique_number, write_text
 from agd_keras.inference.exported import find_version
 from agd_keras.io.case_ref import CaseRef
@@ -67,7 +64,9 @@ class Calibration:
             if not isinstance(value, int | float) or not low < value < high:
                 raise InputError(f"{name} {value!r}: expected a number above {low}, below {high}")
         if self.normalization not in NORMALIZATIONS:
-            raise InputError(f"normalization {self.normalization!r}: expected one of tissue, brain")
+            raise InputError(
+                f"normalization {self.normalization!r}: expected one of {', '.join(NORMALIZATIONS)}"
+            )
 
 
 def fit_calibration(

@@ -110,7 +110,10 @@ class ServingClient:
             self.image_size = height
         self.calibration = self._read_calibration() if CALIBRATION in offered else Calibration()
         if NORMALIZATION in offered:
-            kind = NORMALIZATIONS[round(self._read(NORMALIZATION, NORMALIZATION))]
+            number = self._read(NORMALIZATION, NORMALIZATION)
+            if number not in range(len(NORMALIZATIONS)):
+                raise InputError(f"{self.client.url}: unknown normalization {number:g}")
+            kind = NORMALIZATIONS[int(number)]
             self.calibration = replace(self.calibration, normalization=kind)
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:

@@ -18,6 +18,12 @@ AWAY = 8  # and away from it by at least one in so many parts of what brighter o
 def finite(values: np.ndarray) -> np.ndarray:
     """Tells which values are numbers that can be reckoned with.
 
+    Args:
+        values: Array of any shape and real type.
+
+    Returns:
+        Boolean array of that shape: finite, and below `LIMIT`.
+
     Example:
 
     >>> finite(np.array([1, np.nan, -np.inf, 3e38])).tolist()

@@ -78,7 +78,13 @@ _ONTO = ("to", "into", "onto", "in", "on", "reg", "coreg", "registered", "space"
 def words_of(text: str) -> list[str]:
     """Splits text into words of letters and digits, lower case.
 
-    `+C`, `C+` and `T2*` become words of their own, `C-` and `w/o` the word `without`.
+    `+C`, `C+` and `T2*` become words of their own, as do `C-` (`native`) and `w/o` (`without`).
+
+    Args:
+        text: A description, or the name of a file.
+
+    Returns:
+        The words in order, of ASCII.
 
     Example:
 
@@ -123,9 +129,15 @@ def _names_agent(word: str) -> bool:
 
 
 def enhancement(words: Sequence[str]) -> bool | None:
-    """Says whether words tell that a contrast agent was given; None where they are silent.
+    """Says whether words tell that a contrast agent was given.
 
     Before and after an operation is not before and after an injection.
+
+    Args:
+        words: Words of `words_of`.
+
+    Returns:
+        None where they are silent, or say both.
 
     Example:
 
@@ -161,6 +173,12 @@ def enhancement(words: Sequence[str]) -> bool | None:
 
 def agent_given(agent: str) -> bool:
     """Says whether a ContrastBolusAgent names an agent rather than the lack of one.
+
+    Args:
+        agent: Its text, also empty.
+
+    Returns:
+        True also for an agent that is not known by name.
 
     Example:
 

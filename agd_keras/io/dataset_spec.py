@@ -44,26 +44,74 @@ class DatasetSpec(BaseModel):
         return tuple(sorted({value for values in self.labels.values() for value in values}))
 
 
+def read_content(path: Path) -> Any:
+    """Reads what `dataset.json` holds, whatever it is.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What its JSON says.
+
+    Raises:
+        InputError: It cannot be read, is too large or no JSON.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: more than {_MAX_BYTES} bytes, expected a description")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected JSON ({type(error).__name__})") from None
+
+
 def read_spec(path: Path) -> DatasetSpec:
     """Reads `dataset.json`.
 
     Args:
         path: The file.
 
+    Returns:
+        Its `DatasetSpec`.
+
     Raises:
         InputError: It cannot be read, or does not say what the channels and labels are.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: more than {_MAX_BYTES} bytes, expected a description")
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON ({type(error).__name__})") from None
+    content = read_content(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected an object with channel_names and labels")
     return parse_spec(content, path)
+
+
+def channel_names(content: dict[str, Any], path: Path = Path(FILE)) -> tuple[str, ...]:
+    """Reads the names of the channels, in the order of their numbers.
+
+    Args:
+        content: The object: `channel_names` or `modality`, a list or names by number.
+        path: The file, for the error.
+
+    Returns:
+        The names; none where it has neither of the two.
+
+    Raises:
+        InputError: Channels are not numbered from 0 on.
+
+    Example:
+
+    >>> channel_names({"modality": {"1": "FLAIR", "0": "T1"}})
+    ('T1', 'FLAIR')
+    """
+    key = "channel_names" if "channel_names" in content else "modality"
+    if key not in content:
+        return ()
+    names = content[key]
+    named = dict(enumerate(names)) if isinstance(names, list) else names
+    by_number = {str(n): str(name) for n, name in named.items()} if isinstance(named, dict) else {}
+    numbers = [str(number) for number in range(len(by_number))]
+    if not numbers or set(numbers) != set(by_number):
+        raise InputError(f"{path}: {key}: expected a name for each channel 0, 1, ...")
+    return tuple(by_number[number] for number in numbers)
 
 
 def parse_spec(content: dict[str, Any], path: Path = Path(FILE)) -> DatasetSpec:
@@ -73,8 +121,12 @@ def parse_spec(content: dict[str, Any], path: Path = Path(FILE)) -> DatasetSpec:
         content: The object: `channel_names` or `modality`, `labels` either way round.
         path: The file, for the errors.
 
+    Returns:
+        The `DatasetSpec`.
+
     Raises:
-        InputError: Channels are not numbered from 0 on, or a label is no whole number.
+        InputError: There are no channels, or they are not numbered from 0 on, or a label is no
+            whole number.
 
     Example:
 
@@ -83,15 +135,9 @@ def parse_spec(content: dict[str, Any], path: Path = Path(FILE)) -> DatasetSpec:
     >>> spec.labels, spec.ignore
     ({'whole': (1, 2), 'core': (2,)}, 3)
     """
-    key = "channel_names" if "channel_names" in content else "modality"
-    names = content.get(key)
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names:
+    names = channel_names(content, path)
+    if not names:
         raise InputError(f"{path}: expected channel_names or modality, a name for each channel")
-    numbered = {str(number): str(name) for number, name in names.items()}
-    if set(numbered) != {str(number) for number in range(len(numbered))}:
-        raise InputError(f"{path}: {key}: expected channels 0 to {len(numbered) - 1}")
     labels: dict[str, tuple[int, ...]] = {}
     given = content.get("labels") or {}
     if not isinstance(given, dict):
@@ -106,7 +152,7 @@ def parse_spec(content: dict[str, Any], path: Path = Path(FILE)) -> DatasetSpec:
     ignore = labels.pop("ignore", (None,))[0]
     labels = {name: values for name, values in labels.items() if set(values) != {0}}
     return DatasetSpec(
-        channel_names=tuple(numbered[str(number)] for number in range(len(numbered))),
+        channel_names=names,
         labels=labels,
         ignore=ignore,
         file_ending=str(content.get("file_ending") or ".nii.gz"),

@@ -16,6 +16,7 @@ from agd_keras.io.geometry import axial_spacing, to_axial
 from agd_keras.io.resample import Placed, match_grids
 
 _MAGIC = slice(128, 132)
+_START = 512  # bytes that hold the class of a file
 _ASKED = 8  # files of a folder for their study, if the first are none
 
 # The class of a DICOMDIR, as the header of every DICOM file has it: little endian, explicit.
@@ -36,13 +37,7 @@ def is_dicom(path: Path) -> bool:
     >>> is_dicom(Path("none.dcm"))
     False
     """
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(_MAGIC.stop)[_MAGIC] == b"DICM"
-    except OSError:
-        return False
+    return _start(path)[_MAGIC] == b"DICM"
 
 
 def is_directory(path: Path) -> bool:
@@ -59,11 +54,18 @@ def is_directory(path: Path) -> bool:
     >>> is_directory(Path("none.dcm"))
     False
     """
+    return _DIRECTORY in _start(path)
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file, none of what is no file or cannot be read."""
     try:
+        if not path.is_file():  # a pipe would keep us waiting
+            return b""
         with path.open("rb") as file:
-            return _DIRECTORY in file.read(512)
+            return file.read(_START)
     except OSError:
-        return False
+        return b""
 
 
 def study_of(files: Sequence[Path]) -> str:
@@ -97,6 +99,9 @@ def series_at(path: Path) -> list[Path]:
 
     Args:
         path: A folder with one series of MR images, or a DICOM file.
+
+    Returns:
+        Its files, those that are no images left out, by name.
 
     Raises:
         InputError: There is none, or a folder holds several.

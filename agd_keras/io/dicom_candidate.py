@@ -220,6 +220,9 @@ def is_segmentation(path: Path) -> bool:
     Args:
         path: A DICOM file.
 
+    Returns:
+        False also where it cannot be read.
+
     Example:
 
     >>> is_segmentation(Path("none.dcm"))

@@ -86,13 +86,34 @@ def functional_group(header: "Dataset", frame: int, name: str) -> "Dataset | Non
 
 
 def number(group: "Dataset", name: str, default: float) -> float:
-    """Reads a number of a data set, which archives may leave out or empty."""
+    """Reads a number of a data set, which archives may leave out or empty.
+
+    Args:
+        group: The data set.
+        name: Keyword of the attribute.
+        default: What it is where it is left out or empty.
+
+    Returns:
+        The number, in the attribute's own unit.
+
+    Raises:
+        ValueError: It is no number.
+        TypeError: It is several.
+    """
     value = group.get(name)
     return default if value in (None, "") else float(value)
 
 
 def identifier(header: "Dataset", name: str) -> str:
-    """Reads a UID, valid or not; empty where there is none, or several."""
+    """Reads a UID, valid or not.
+
+    Args:
+        header: The data set.
+        name: Keyword of the attribute.
+
+    Returns:
+        The UID; empty where there is none, or several.
+    """
     value = header.get(name)
     return value if isinstance(value, str) and "\\" not in value else ""
 

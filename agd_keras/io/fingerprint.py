@@ -34,7 +34,14 @@ def digest_cases(cases: Iterable[CaseRef]) -> dict[str, str]:
 
 
 def fingerprint_of(digests: Mapping[str, str]) -> str:
-    """Digests what `digest_cases` returned: 16 hexadecimal digits."""
+    """Digests what `digest_cases` returned.
+
+    Args:
+        digests: By name, in its order.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     total = hashlib.sha256()
     for name, digest in digests.items():
         total.update(name.encode("utf-8", "surrogateescape") + bytes.fromhex(digest))

@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import check_file, check_voxels
+from agd_keras.io.case import CHANNELS, check_file, check_voxels
 from agd_keras.text import clean
 
 SUFFIXES = (".tif", ".tiff", ".png")
-FLAIR = 1  # its channel, between pre-contrast and post-contrast
+FLAIR = CHANNELS.index("FLAIR")
 
 _GREY = ("L", "I;16", "I;16B", "I", "F")
 # Tags of TIFF, and what they mean.

@@ -40,17 +40,20 @@ def read_labelled(ref: CaseRef) -> tuple[Case, np.ndarray]:
     case = read_case(ref)
     label = _READERS[ref.kind](ref, case)
     if label.shape != case.images.shape[:3]:
-        sizes = " and ".join("x".join(map(str, s)) for s in (case.images.shape[:3], label.shape))
+        sizes = _sizes(case.images.shape[:3], label.shape)
         raise InputError(f"{ref.label[0]}: label of another size than its scan ({sizes})")
     return case, label
+
+
+def _sizes(*shapes: tuple[int, ...]) -> str:
+    return " and ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def _read_pictures(ref: CaseRef, case: Case) -> np.ndarray:
     masks = [read_mask(path) for path in ref.label]
     for path, mask in zip(ref.label, masks, strict=True):
         if mask.shape != case.images.shape[1:3]:
-            sizes = (case.images.shape[1:3], mask.shape)
-            found = " and ".join("x".join(map(str, size)) for size in sizes)
+            found = _sizes(case.images.shape[1:3], mask.shape)
             raise InputError(f"{path}: mask of another size than its image ({found})")
     return np.stack(masks)
 
@@ -122,8 +125,7 @@ def check_pictures(ref: CaseRef) -> list[str]:
         shapes = _shapes(image, mask, problems)
         sizes.update(shapes[:1])
         if len(set(shapes)) > 1:
-            found = " and ".join("x".join(map(str, shape)) for shape in shapes)
-            problems.append(f"{mask}: mask of another size than its image ({found})")
+            problems.append(f"{mask}: mask of another size than its image ({_sizes(*shapes)})")
     if len(sizes) > 1:
         listed = ", ".join(f"{n} of {h}x{w}" for (h, w), n in sizes.most_common())
         problems.append(f"{ref.case_id}: slices of different sizes ({listed})")

@@ -13,8 +13,8 @@ SAMPLE = 100_000  # voxels that tell the levels
 SIDE = 96  # pixels that are enough for the cells
 # Below, scans tell too little: at the top all heads look alike, and so may slices of one region.
 FEWEST, SHARE = 8, 0.6
-# Of 2775 pairs of the 75 LGG patients the most alike have 0.84, parts of them 0.86; one scan under
-# another scale has 1, under a gamma of 0.7 or without a fifth of its slices at both ends 0.90.
+# By `benchmarks/likeness.py`: of all pairs of the 75 LGG patients the most alike have 0.81; a scan
+# has 1 under another scale, mostly 0.92 and more under a gamma or without its end slices.
 SAME = 0.88
 
 

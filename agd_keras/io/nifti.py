@@ -1,9 +1,9 @@
 """Cases of NIfTI files: one of three or four dimensions, or one for each contrast."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,13 +64,13 @@ def _open(path: Path) -> "Nifti1Image":
 
 
 def _find_channels(
-    files: Sequence[Path], contrasts: Sequence[str]
+    files: Sequence[Path], contrasts: Sequence[str], opened: Callable[[Path], "Nifti1Image"]
 ) -> tuple[dict[str, tuple[Path, int]], list[str]]:
     """File and place of each contrast, and notes."""
     if len(files) > 1 or len(contrasts) == 1:
         return {name: (path, 0) for name, path in zip(contrasts, files, strict=True)}, []
     [path] = files
-    shape = _open(path).shape
+    shape = opened(path).shape
     count = shape[3] if len(shape) == 4 else 1
     order = tuple(contrasts) or _UNTOLD.get(count, ())
     if len(order) != count:
@@ -166,15 +166,16 @@ def read_nifti(name: str, files: Sequence[Path], contrasts: Sequence[str] = ()) 
     >>> case.notes
     ('taken as FLAIR, since its name tells no contrast', 'T1 and T1c filled by FLAIR')
     """
-    found, notes = _find_channels(files, contrasts)
+    opened = cache(_open)  # of a file with several channels, the header is wanted more than once
+    found, notes = _find_channels(files, contrasts, opened)
     if "FLAIR" not in found:
         stack_channels(files[0], dict.fromkeys(found, np.empty(0)))  # says what was found
     first = found["FLAIR"][0]
-    source = _open(first)
+    source = opened(first)
     volumes = {}
     for channel, (path, place) in found.items():
         if channel in CHANNELS:
-            image = source if path == first else _open(path)
+            image = opened(path)
             if image.ndim == 4 and image.shape[3] != 1 and (len(files) > 1 or len(contrasts) == 1):
                 raise InputError(f"{path}: expected 3 dimensions in a file for one contrast")
             volumes[channel] = _placed(path, image, place)

@@ -221,6 +221,12 @@ def report_run(run: str | Path) -> dict[str, Any]:
 def read_json(path: Path) -> Any:
     """Reads a JSON file of a finished fold.
 
+    Args:
+        path: The file.
+
+    Returns:
+        What it holds.
+
     Raises:
         InputError: It is missing or damaged.
     """

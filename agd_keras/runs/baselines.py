@@ -43,7 +43,14 @@ ANCHORS: tuple[dict[str, Any], ...] = (
 
 
 def show(value: Any) -> str:
-    """A figure as a reader wants it; the full digits are in metrics.json."""
+    """Writes a figure as a reader wants it; the full digits are in metrics.json.
+
+    Args:
+        value: A number, an interval, a mapping of such, a text, or None.
+
+    Returns:
+        Fractions with four digits, `-` for what is None.
+    """
     if value in (None, [None, None]):
         return "-"
     if isinstance(value, float):
@@ -125,6 +132,9 @@ def distance_note(metrics: Mapping[str, Any]) -> str:
 
     Args:
         metrics: What `evaluate` returned; those of earlier versions are in pixels.
+
+    Returns:
+        The beginning of a sentence.
 
     Example:
 

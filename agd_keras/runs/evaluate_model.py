@@ -133,7 +133,9 @@ def assess(
         scored=scored,
         make_mask=make_mask,
     )
-    study = study_readers(predict, cases, second_reader, threshold) if second_reader else None
+    study = None
+    if second_reader:
+        study = study_readers(predict, cases, second_reader, threshold, make_mask=make_mask)
     for name in RESULTS:
         (folder / name).unlink(missing_ok=True)
     write_metrics(metrics, folder / "metrics.json")

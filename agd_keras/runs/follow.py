@@ -36,11 +36,7 @@ def check_tracker(track: str | None) -> None:
         return
     if track not in TRACKERS:
         raise InputError(f"--track {track}: expected {' or '.join(TRACKERS)}")
-    try:
-        installed = find_spec(track) is not None
-    except ValueError:  # a module without a spec, put there by hand
-        installed = True
-    if not installed:
+    if find_spec(track) is None:
         raise InputError(
             f"--track {track}: expected MLflow to be installed, in a clone "
             "`pip install -e .[mlflow]`"

@@ -126,7 +126,15 @@ def read_sums(path: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fills in a template of this package; what is filled in is text, no HTML or Markdown."""
+    """Fills in a template of this package; what is filled in is text, no HTML or Markdown.
+
+    Args:
+        template: Name of a file in `runs/templates`.
+        **values: What it names; a text among them stands there as it is.
+
+    Returns:
+        The page.
+    """
     in_html = template.endswith(".html")
     written = printable if in_html else markdown
     environment = Environment(

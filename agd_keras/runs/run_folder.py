@@ -42,6 +42,9 @@ RUN_ENTRY = re.compile(
 def resolve(config: RunConfig) -> RunConfig:
     """Returns the config with the paths, the split and the precision that it means here and now.
 
+    Args:
+        config: Options of a run, as a user gave them.
+
     Raises:
         InputError: The file of a split cannot be read, or there is no such model to start from.
     """
@@ -89,6 +92,10 @@ def find_split(data: Path) -> str:
 
 def refuse_multiworker(config: RunConfig, option: str) -> None:
     """Refuses `multiworker` where one process must lead.
+
+    Args:
+        config: Options of a run.
+        option: What cannot go with it, for the error.
 
     Raises:
         InputError: The config has that strategy.
@@ -164,6 +171,9 @@ def check_existing(
 
 def refuse_training(folders: Iterable[Path]) -> None:
     """Refuses to replace folders in which another process trains, or gathers.
+
+    Args:
+        folders: Folders of runs, folds or trials.
 
     Raises:
         InputError: One of them is locked.
@@ -242,7 +252,12 @@ def open_run(
 
 
 def save_data(folder: Path, digests: Mapping[str, str]) -> None:
-    """Writes `data.json`: the fingerprint of the data and a digest for each file of it."""
+    """Writes `data.json`: the fingerprint of the data and a digest for each file of it.
+
+    Args:
+        folder: Where it goes.
+        digests: What `digest_cases` says of the data.
+    """
     record = {"data_fingerprint": fingerprint_of(digests), "files": digests}
     write_text(folder / DATA, json.dumps(record, indent=0) + "\n")
 
@@ -267,7 +282,7 @@ def check_data(folder: Path, cases: Sequence[CaseRef], digests: Mapping[str, str
         expected = before["data_fingerprint"]
     except FileNotFoundError:  # a kill struck before it was written
         return
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / DATA}: expected a fingerprint ({error})") from None
     if expected == fingerprint_of(digests):
         return
@@ -280,7 +295,16 @@ def check_data(folder: Path, cases: Sequence[CaseRef], digests: Mapping[str, str
 
 
 def record_environment(path: Path, config: RunConfig, fingerprint: str) -> int:
-    """Adds what this start of the run runs on to `environment.json`; returns how many there are."""
+    """Adds what this start of the run runs on to `environment.json`.
+
+    Args:
+        path: The file, made here if it does not exist.
+        config: Resolved options of the run.
+        fingerprint: Fingerprint of the data.
+
+    Returns:
+        How many starts there were, this one among them.
+    """
     from agd_keras.runs.environment import describe_environment
 
     starts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -299,6 +323,9 @@ def alone(folder: Path) -> Iterator[Path]:
         folder: Folder of one fold. That of its run is held while the fold is entered, so that
             nobody enters what is being replaced.
 
+    Yields:
+        The folder.
+
     Raises:
         InputError: Another process trains this fold, or the folder cannot be written.
     """
@@ -316,6 +343,9 @@ def copied(folder: Path) -> Iterator[Path]:
 
     Args:
         folder: Folder of one fold; it may be missing.
+
+    Yields:
+        The copy, empty for a folder that is missing.
     """
     with tempfile.TemporaryDirectory(prefix="agd-") as own:
         if folder.is_dir():

@@ -128,7 +128,15 @@ def write_seen(run: Path, config: RunConfig, cache: Cache) -> None:
 
 
 def write_fingerprints(folder: Path, cache: Cache) -> Path:
-    """Writes `fingerprints.json`: of each case its patient and what it looks like."""
+    """Writes `fingerprints.json`: of each case its patient and what it looks like.
+
+    Args:
+        folder: Where it goes.
+        cache: The prepared data.
+
+    Returns:
+        The path.
+    """
     lines = [
         f"{json.dumps(case)}: "
         + json.dumps({"patient": entry["patient"], "slices": entry["likeness"]})
@@ -153,7 +161,7 @@ def _read(path: Path, absent: Any, check: Any) -> Any:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         check(record)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: damaged ({error or type(error).__name__})") from None
     return record
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from agd_keras.config import RunConfig, differences, make_config, merge, save_config
 from agd_keras.errors import InputError
 from agd_keras.files import naming, write_text
+from agd_keras.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 FILES = ("config.yaml", "table.md", "results.json", "confusion.png")
-# A fold writes its environment.json as it starts; a copy that did not keep the times of its files
-# is off by more.
 
 Changes = dict[str, dict[str, dict[str, Any]]]
 
@@ -132,7 +131,7 @@ def run_study(
         resume: Go on with the study of that folder. Finished runs stay as they are.
         overwrite: Replace the runs of that folder.
         only: The folds to train, from 0, in each variant. Default: all.
-        progress: Called as `progress(done, total)`, in slices, while data is prepared.
+        progress: Called as `progress(done, total)`, in cases, while data is prepared.
         executor: Where the folds of a run are trained, with `cpus` and `gpus`: as for `train`.
         cpus: Cores for a fold, with Ray.
         gpus: GPUs for a fold, with Ray.
@@ -255,6 +254,9 @@ def study_tables(results: Mapping[str, Any]) -> "list[Table]":
 
     Args:
         results: What `run_study` returned.
+
+    Returns:
+        Those of `table.md`.
     """
     from agd_keras.evaluation.compare import to_rich
 
@@ -304,7 +306,7 @@ def _provenance(folds: Sequence[Path]) -> dict[str, Any]:
             versions += [f"Python {start['python']}", start["commit"] or "no commit"]
             software.add(", ".join([*versions, start["backend"]]))
             machine = [start[key] for key in ("device", "processor", "precision")]
-            machine.append(f"{start['cores']} core{'s' * (start['cores'] > 1)}")
+            machine.append(counted(start["cores"], "core"))
             hardware.add(", ".join([*machine, f"{start['memory_gb']} GB"]))
         # Of an interrupted fold, or one of an earlier version, it is not known.
         seconds.append(record.get("seconds"))

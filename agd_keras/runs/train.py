@@ -123,6 +123,10 @@ def train(
 def choose_folds(folds: int, only: Sequence[int] | None) -> list[int]:
     """Returns the folds to train, sorted: all, or those asked for.
 
+    Args:
+        folds: As `data.folds`: 1 for a single test, 0 for none.
+        only: Those asked for, from 0. None: all.
+
     Raises:
         InputError: One does not exist.
 

@@ -169,7 +169,13 @@ def fit_fold(
 
 
 def stages_of(config: RunConfig) -> list[tuple[int, int, int]]:
-    """First epoch, the one after the last, and side of the input in pixels, of each stage.
+    """Shares out the epochs among the sizes that a network is trained on, one after the other.
+
+    Args:
+        config: Options of the run.
+
+    Returns:
+        First epoch, the one after the last, and side of the input in pixels, of each stage.
 
     Example:
 

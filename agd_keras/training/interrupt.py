@@ -28,6 +28,12 @@ def noticed() -> Iterator[Notice]:
 
     Outside the main thread, where Python hears no signals, nothing is noted.
 
+    Yields:
+        The `Notice`.
+
+    Raises:
+        Interrupted: At the second signal.
+
     Example:
 
     >>> with noticed() as notice:

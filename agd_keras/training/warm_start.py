@@ -1,5 +1,7 @@
 """A training that starts from the weights of another model, of which a part may stay as it is."""
 
+from itertools import zip_longest
+
 import keras
 
 from agd_keras.errors import InputError
@@ -35,7 +37,7 @@ def copy_weights(model: keras.Model, source: keras.Model, name: str) -> None:
     for mine, theirs in zip(own, given, strict=False):
         shapes = [[tuple(one.shape) for one in layer.weights] for layer in (theirs, mine)]
         if shapes[0] != shapes[1]:
-            other = next(pair for pair in _pairs(*shapes) if pair[0] != pair[1])
+            other = next(pair for pair in zip_longest(*shapes) if pair[0] != pair[1])
             raise InputError(
                 f"--init {name}: another architecture, its layer {theirs.name} has weights of "
                 f"{_size(other[0])}, expected {_size(other[1])} for {mine.name}"
@@ -47,12 +49,6 @@ def copy_weights(model: keras.Model, source: keras.Model, name: str) -> None:
         )
     for mine, theirs in zip(own, given, strict=True):
         mine.set_weights(theirs.get_weights())
-
-
-def _pairs(one: list[tuple], other: list[tuple]) -> list[tuple[tuple | None, tuple | None]]:
-    most = max(len(one), len(other))
-    padded = [[*shapes, *[None] * (most - len(shapes))] for shapes in (one, other)]
-    return list(zip(*padded, strict=True))
 
 
 def _size(shape: tuple | None) -> str:

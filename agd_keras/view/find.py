@@ -55,7 +55,7 @@ def find_listing(inputs: Sequence[str | Path], model: str, data: str | None = No
 
 def keep_inside(sources: Sequence[CaseRef], roots: Sequence[Path]) -> list[CaseRef]:
     """Leaves out cases with a file that lies elsewhere: behind a link that leads out."""
-    return [one for one in sources if all(inside(path, roots) for path in one.files)]
+    return [one for one in sources if all(inside(path, roots) for path in (*one.files, *one.label))]
 
 
 def list_scans(paths: Sequence[Path], model: str) -> Listing:
@@ -82,17 +82,15 @@ def list_scans(paths: Sequence[Path], model: str) -> Listing:
 
 def list_run(run: Path, data: str | None = None) -> Listing:
     """Lists the patients that the folds of a run were tested on, the worst first."""
-    from agd_keras.data.datasets import find_data
+    from agd_keras.data.datasets import data_root, find_data
 
     config = make_config(load_config(run / "config.yaml"))
     place = data or config.data.path
-    cases = find_data(place)
-    roots = [run] if place == "phantom" else [Path(place)]
-    whole = {
-        case.case_id: case
-        for case in cases
-        if place == "phantom" or all(inside(file, roots) for file in (*case.files, *case.label))
-    }
+    cases = find_data(place, config.data.layout)
+    root = data_root(place)
+    if root.is_dir():  # a table names its files one by one, wherever they are
+        cases = keep_inside(cases, [root])
+    whole = {case.case_id: case for case in cases}
     tested: dict[str, tuple[Path, dict[str, Any]]] = {}
     for fold in sorted(run.glob("fold-*")):
         if inside(fold, [run]) and (fold / RECORD).is_file():

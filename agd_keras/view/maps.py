@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from agd_keras.data.preprocess import prepare_patient, resize_probability
+from agd_keras.data.preprocess import resize_probability
 from agd_keras.inference.predictor import Predictor
 from agd_keras.inference.uncertainty import UncertaintyPredictor
 from agd_keras.io.geometry import square_view
@@ -54,7 +54,7 @@ def _look_inside(predictor: Predictor, images: np.ndarray) -> Layers:
     if not isinstance(model, keras.Model):  # into an exported one nobody can look
         return {}
     inside = explain_model(model)
-    prepared = prepare_patient(images, predictor.image_size)
+    prepared = predictor.prepare(images)
     found: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(prepared), predictor.batch_size):
         outputs = inside.predict_on_batch(prepared[start : start + predictor.batch_size])

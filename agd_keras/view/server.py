@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agd_keras.errors import InputError
+from agd_keras.text import clean
 from agd_keras.view.case import Listing, Shown, describe, layer_bytes, pack
 from agd_keras.web import INDEX
 
@@ -116,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (KeyError, IndexError):
             answer = None
         except Exception as error:  # whatever a damaged file made of itself, the page is told
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = clean(error) or type(error).__name__
             return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
         if answer is None:
             return self._refuse(HTTPStatus.NOT_FOUND, "nothing of that name")

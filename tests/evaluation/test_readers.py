@@ -118,6 +118,24 @@ def test_study_of_patients_who_have_two_readers(studied):
     assert [len(line.get_xdata()) for line in axes.lines] == [2, 2, 2]
 
 
+def test_the_model_that_is_compared_is_the_one_with_its_mask(studied):
+    cases, folder = studied
+
+    def predict(case):
+        return case.images[..., 1] / 255.0
+
+    asked = []
+
+    def nothing(probability):
+        asked.append(probability.shape)
+        return np.zeros(probability.shape, bool)
+
+    study = study_readers(predict, cases, folder, 0.4, make_mask=nothing)
+    assert asked == [(6, 48, 48)] * 2  # of whole cases, as their components are
+    assert study["first"]["value"] < study_readers(predict, cases, folder, 0.4)["first"]["value"]
+    assert study["readers"]["value"] == 1
+
+
 def test_what_does_not_fit_is_told(studied, tmp_path):
     cases, _ = studied
     with pytest.raises(InputError, match="found none"):

@@ -176,6 +176,17 @@ def test_sizes_of_no_network(shape, monkeypatch):
         ServingClient("http://host/v1/models/agd")
 
 
+@pytest.mark.parametrize("number", [-1, 2, 0.4, 1e30])
+def test_a_normalisation_that_is_none(number, monkeypatch):
+    told = metadata(-1, 32, 32, 3)
+    signatures = told["metadata"]["signature_def"]["signature_def"]
+    signatures["normalization"] = {"inputs": {"x": {"tensor_shape": {"dim": [{"size": "-1"}]}}}}
+    answers = iter([told, {"predictions": [{"normalization": number}]}])
+    monkeypatch.setattr(RestClient, "_send", lambda *_, **__: next(answers))
+    with pytest.raises(InputError, match="agd: unknown normalization"):
+        ServingClient("http://host/v1/models/agd")
+
+
 @pytest.mark.parametrize("value", [1.5, -0.2, 1e30])
 def test_probabilities_outside_their_range(value, monkeypatch):
     monkeypatch.setattr(RestClient, "_send", lambda *_, **__: metadata(-1, 32, 32, 3))

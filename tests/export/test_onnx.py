@@ -7,9 +7,11 @@ import onnx
 import onnxruntime
 import pytest
 
+from agd_keras.data.anatomy import make_patient
 from agd_keras.data.preprocess import prepare_patient
 from agd_keras.errors import InputError
 from agd_keras.export.onnx import export_onnx
+from agd_keras.inference.calibration import Calibration, write_calibration
 from agd_keras.inference.predictor import Predictor, load_predictor
 
 
@@ -90,6 +92,23 @@ def test_a_run_folder_becomes_one_averaging_file(make_model, small_phantom, imag
     file = export_onnx(tmp_path / "run", tmp_path / "onnx", small_phantom)
     expected = Predictor(models).predict_patient(images)
     np.testing.assert_allclose(load_predictor(file).predict_patient(images), expected, atol=1e-5)
+
+
+def test_a_model_of_another_normalisation_is_exported_with_it(model_file, model, tmp_path):
+    brain = Calibration(normalization="brain")
+    path = tmp_path / "model.keras"
+    path.write_bytes(model_file.read_bytes())
+    write_calibration(path, brain)
+    file = export_onnx(path, tmp_path / "onnx", "phantom")
+    assert "normal brain at 0" in file.with_name("MODEL_CARD.md").read_text()
+    parity = json.loads(file.with_name("parity.json").read_text())
+    assert parity["difference"]["patient"]["mean"] < 1e-5
+    stack = np.stack(make_patient(1, 0, 8, 48)[0])
+    expected = Predictor([model], calibration=brain).predict_patient(stack)
+    assert np.abs(expected - Predictor([model]).predict_patient(stack)).max() > 0.1
+    for name in ("model.onnx", "patient.onnx"):
+        found = load_predictor(file.with_name(name)).predict_patient(stack)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_an_export_is_kept_unless_told(file, model_file):

@@ -20,7 +20,8 @@ from agd_keras.evaluation.uncertainty import patient_uncertainty
 from agd_keras.inference.outputs import replacing
 from agd_keras.inference.overlay import STRIP, add_title, draw_overlay
 from agd_keras.inference.postprocess import Postprocessing
-from agd_keras.inference.predict_files import COLUMNS, predict_case, predict_files
+from agd_keras.inference.predict_case import predict_case
+from agd_keras.inference.predict_files import COLUMNS, predict_files
 from agd_keras.io.case import Case
 from agd_keras.io.discovery import find_cases
 

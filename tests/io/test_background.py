@@ -175,7 +175,7 @@ VALUES = [float(value) for value in (-3, -2, -1, 0, 1, 2, 50)] + [np.nan, np.inf
         fill=st.sampled_from(VALUES),
     )
 )
-def test_the_rule_is_its_transcription_and_changes_nothing_twice(planes):
+def test_the_rule_is_its_transcription(planes):
     settled, _ = settle_background(planes)
     np.testing.assert_array_equal(settled, transcription(planes))
     assert np.isfinite(settled).all()

@@ -28,11 +28,12 @@ def patients(tmp_path_factory):
     root = make_phantom(tmp_path_factory.mktemp("kaggle") / "d", patients=4, slices=5, size=32)
     stacks = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        read = [
-            np.stack([np.asarray(Image.open(folder / f"{folder.name}_{i}{end}.tif")) for i in nos])
-            for end, nos in (("", range(1, 6)), ("_mask", range(1, 6)))
-        ]
-        stacks[folder.name] = read[0], read[1] > 0
+        names = [folder / f"{folder.name}_{number}" for number in range(1, 6)]
+        images, masks = (
+            np.stack([np.asarray(Image.open(f"{name}{end}.tif")) for name in names])
+            for end in ("", "_mask")
+        )
+        stacks[folder.name] = images, masks > 0
     return root, stacks
 
 
@@ -236,7 +237,7 @@ def break_grid(root):
     [
         (break_json, ["dataset.json: expected JSON"]),
         (break_channels, ["a channel that dataset.json does not name"]),
-        (break_numbers, ["expected channels 0 to 1"]),
+        (break_numbers, ["expected a name for each channel 0, 1"]),
         (break_labels, ["phantom_001.nii.gz: label 2, expected 0, 1"]),
         (break_missing, ["phantom_002_0001.nii.gz: expected, found", "phantom_003: has no label"]),
         (break_grid, ["phantom_001.nii.gz: label on another grid"]),
@@ -278,6 +279,22 @@ def test_two_labels_of_a_case_are_not_guessed_between(patients, tmp_path):
     )
     with pytest.raises(InputError, match="several labels .* use a table"):
         find_data_set(tmp_path)
+
+
+def test_two_cases_of_one_name_are_not_taken_for_one(patients, tmp_path):
+    images, mask = patients[1]["phantom_001"]
+    for place in ("site_1/P", "site/1_P", "site/2_P"):
+        save(tmp_path / place / "flair.nii.gz", images[..., 1])
+        save(tmp_path / place / "seg.nii.gz", mask.astype(np.uint8))
+    with pytest.raises(InputError, match="1 problem(?s:.*)two cases of the name site_1_P"):
+        find_data_set(tmp_path)
+
+
+def test_a_session_that_lies_twice_is_refused(patients, tmp_path):
+    write_bids(tmp_path / "data", patients[1])
+    shutil.copytree(tmp_path / "data" / "sub-phantom001", tmp_path / "data" / "old" / "sub-1")
+    with pytest.raises(InputError, match="two cases of the name sub-phantom001; use a table"):
+        find_data_set(tmp_path / "data")
 
 
 def test_a_layout_can_be_insisted_on(patients, tmp_path):

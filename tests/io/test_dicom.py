@@ -219,7 +219,7 @@ def test_series_that_is_no_volume(tmp_path, read_paths, error_of):
 
 
 def test_missing_slice_is_noted(tmp_path, read_paths):
-    _write_series(tmp_path / "a", np.delete(_volume(), [], axis=0))
+    _write_series(tmp_path / "a", _volume())
     gone = min(
         (tmp_path / "a").iterdir(),
         key=lambda path: abs(pydicom.dcmread(path).ImagePositionPatient[2] + 62),

@@ -15,6 +15,7 @@ import jpeg_ls
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -372,7 +373,6 @@ def _sorted(places: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("axes", PLANES)
 @pytest.mark.parametrize("missing", [[], [2]])
 def test_other_readers_place_every_voxel(tmp_path, write, axes, missing):
-    sitk = pytest.importorskip("SimpleITK")
     layout, values = _straight(6, axes), np.delete(_phantom(6), missing, axis=0)
     layout.positions = np.delete(layout.positions, missing, axis=0)
     write(tmp_path / "series", values, layout, order=np.arange(len(values))[::-1])
@@ -380,8 +380,8 @@ def test_other_readers_place_every_voxel(tmp_path, write, axes, missing):
     assert any("4 to 8 mm apart" in note for note in notes) == bool(missing)
     right = _places(layout, values > 500)
 
-    image = sitk.ReadImage(str(path))
-    found = np.argwhere(sitk.GetArrayFromImage(image) > 0)[:, ::-1].tolist()
+    image = SimpleITK.ReadImage(str(path))
+    found = np.argwhere(SimpleITK.GetArrayFromImage(image) > 0)[:, ::-1].tolist()
     places = np.array([image.TransformIndexToPhysicalPoint(index) for index in found])
     np.testing.assert_allclose(_sorted(places), right, atol=0.011)
     volume = hd.seg.segread(path).get_volume(combine_segments=True)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -122,7 +123,9 @@ def check_nifti(folder, code):
 
     [row] = predict_files(bright(), [path], folder / "out", **OPTIONS)
     mask = nibabel.load(folder / "out" / row["masks"])
-    np.testing.assert_allclose(mask.affine, written, rtol=1e-5, atol=1e-4)
+    # A quaternion of float32 is off by so much of the longest side, in the unit of the file.
+    precision = 1e-6 * np.abs(written[:3, :3]).max()
+    np.testing.assert_allclose(mask.affine, written, rtol=1e-5, atol=max(1e-4, precision))
     back = nibabel.Nifti1Image(np.asarray(mask.dataobj), turned.affine)
     to_plain = nibabel.orientations.ornt_transform(
         nibabel.io_orientation(turned.affine), nibabel.io_orientation(affine)
@@ -134,19 +137,6 @@ def check_nifti(folder, code):
     area = np.linalg.norm(np.cross(affine[:3, 0], affine[:3, 1]))
     largest = expected.sum(axis=(1, 2)).max()
     assert row["area_mm2"] == pytest.approx(largest * area, rel=1e-3)
-
-
-@settings(max_examples=25, deadline=None)
-@given(ENCODINGS)
-def test_nifti(tmp_path_factory, code):
-    check_nifti(tmp_path_factory.mktemp("nifti"), code)
-
-
-@pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
-@given(ENCODINGS)
-def test_nifti_many(tmp_path_factory, code):
-    check_nifti(tmp_path_factory.mktemp("nifti"), code)
 
 
 PICTURES = st.fixed_dictionaries(
@@ -183,24 +173,33 @@ def check_pictures(folder, code):
     assert row["voxels"] == expected.sum()
 
 
-@settings(max_examples=15, deadline=None)
-@given(PICTURES)
-def test_pictures(tmp_path_factory, code):
-    check_pictures(tmp_path_factory.mktemp("pictures"), code)
+CHECKS = {"nifti": (check_nifti, ENCODINGS), "pictures": (check_pictures, PICTURES)}
 
 
-@pytest.mark.slow
-@settings(max_examples=500, deadline=None)
-@given(PICTURES)
-def test_pictures_many(tmp_path_factory, code):
-    check_pictures(tmp_path_factory.mktemp("pictures"), code)
+@pytest.mark.parametrize(
+    ("kind", "examples"),
+    [
+        ("nifti", 25),
+        ("pictures", 15),
+        pytest.param("nifti", 1000, marks=pytest.mark.slow),
+        pytest.param("pictures", 500, marks=pytest.mark.slow),
+    ],
+)
+def test_any_encoding_gives_the_same_mask(tmp_path_factory, kind, examples):
+    check, encodings = CHECKS[kind]
+
+    @settings(max_examples=examples, deadline=None)
+    @given(encodings)
+    def each(code):
+        check(tmp_path_factory.mktemp(kind), code)
+
+    each()
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.booleans())
 def test_mask_lies_where_another_reader_says(tmp_path_factory, seed, sform):
     """Its centre of mass, in mm."""
-    itk = pytest.importorskip("SimpleITK")
     folder = tmp_path_factory.mktemp("itk")
     random = np.random.default_rng(seed)
     affine, order = random_affine(random, shear=False)
@@ -213,12 +212,12 @@ def test_mask_lies_where_another_reader_says(tmp_path_factory, seed, sform):
     scan.to_filename(folder / "scan.nii")
     [row] = predict_files(bright(), [folder / "scan.nii"], folder / "out", **OPTIONS)
     mask, source = (
-        itk.ReadImage(str(folder / name)) for name in (f"out/{row['masks']}", "scan.nii")
+        SimpleITK.ReadImage(str(folder / name)) for name in (f"out/{row['masks']}", "scan.nii")
     )
-    statistics = itk.LabelIntensityStatisticsImageFilter()
+    statistics = SimpleITK.LabelIntensityStatisticsImageFilter()
     statistics.Execute(mask, source)
-    bright_voxels = itk.LabelIntensityStatisticsImageFilter()
-    threshold = itk.GetArrayFromImage(source)[itk.GetArrayFromImage(mask) > 0].min()
-    bright_voxels.Execute(itk.Cast(source >= float(threshold), itk.sitkUInt8), source)
+    bright_voxels = SimpleITK.LabelIntensityStatisticsImageFilter()
+    threshold = SimpleITK.GetArrayFromImage(source)[SimpleITK.GetArrayFromImage(mask) > 0].min()
+    bright_voxels.Execute(SimpleITK.Cast(source >= float(threshold), SimpleITK.sitkUInt8), source)
     assert statistics.GetCentroid(1) == pytest.approx(bright_voxels.GetCentroid(1), abs=1e-3)
     assert statistics.GetPhysicalSize(1) == pytest.approx(row["volume_mm3"], rel=1e-3)

@@ -127,16 +127,21 @@ def test_damaged_bytes_give_an_image_or_an_input_error(tmp_path_factory, positio
         assert "\n" not in str(error)
 
 
+def write_png(path, width, height, depth, data):
+    """A PNG of three channels, `data` its rows as they are compressed, whatever they should be."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress(data))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b""))
+
+
 @pytest.mark.parametrize("side", [10_000, 60_000])  # Pillow warns of the first, refuses the second
 def test_decompression_bomb(tmp_path, side):
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + checksum
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-    content += chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    (tmp_path / "a.png").write_bytes(content)
+    write_png(tmp_path / "a.png", side, side, 8, bytes(1000))
     assert "more pixels" in _error(read_image, tmp_path / "a.png")
 
 
@@ -162,13 +167,13 @@ def test_time_does_not_depend_on_the_number_of_pages(tmp_path):
     assert time.process_time() - start < 2  # it took minutes
 
 
-def write_tiff(path, samples, *, white=0, format_=1, planar=1, order="<", deflate=False, bits=None):
+def write_tiff(path, samples, *, white=0, format_=1, planar=1, order="<", deflate=False):
     """A TIFF of one strip, or one a plane, as the standard has it; nothing of Pillow's."""
     height, width, count = samples.shape
     raw = samples.astype(samples.dtype.newbyteorder(order))
     planes = [raw] if planar == 1 else [raw[..., place] for place in range(count)]
     strips = [zlib.compress(p.tobytes()) if deflate else p.tobytes() for p in planes]
-    bits = [bits or 8 * samples.dtype.itemsize] * count
+    bits = [8 * samples.dtype.itemsize] * count
     starts = [8 + sum(map(len, strips[:place])) for place in range(len(strips))]
     photometric = 2 if count >= 3 else 1 - white
     tags = {256: [width], 257: [height], 258: bits, 259: [8 if deflate else 1]}
@@ -260,29 +265,24 @@ def test_further_samples_are_not_dropped(tmp_path, samples):
         assert f"found {samples}" in _error(read_image, tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize("mode", ["1", "P", "PA", "LA", "RGBA", "CMYK", "LAB", "YCbCr"])
-@pytest.mark.parametrize("suffix", [".tif", ".png"])
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+        *((mode, ".tif") for mode in ("1", "P", "PA", "LA", "RGBA", "CMYK", "LAB", "YCbCr")),
+        *((mode, ".png") for mode in ("1", "P", "LA", "RGBA")),  # all that PNG has
+    ],
+)
 def test_other_modes(tmp_path, image, mode, suffix):
     picture = Image.fromarray(image).convert("L" if mode == "PA" else "RGB")
-    try:
-        picture.convert(mode).save(tmp_path / f"a{suffix}")
-    except (OSError, ValueError):
-        pytest.skip("there is no such file")
+    picture.convert(mode).save(tmp_path / f"a{suffix}")
     found = _error(read_values, tmp_path / f"a{suffix}")
     assert "found mode" in found
 
 
 def test_deep_colour_in_png(tmp_path):
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     rows = np.arange(4 * 5 * 3, dtype=">u2").reshape(4, -1)
     pixels = b"".join(b"\0" + row.tobytes() for row in rows)
-    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0))
-    content += chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
-    (tmp_path / "a.png").write_bytes(content)
+    write_png(tmp_path / "a.png", 5, 4, 16, pixels)
     for read in (read_image, read_values):
         assert "only the upper 8" in _error(read, tmp_path / "a.png")
 
@@ -294,5 +294,5 @@ def test_grey_png_of_any_depth(tmp_path):
             values = values * 257
         picture = Image.fromarray(values.astype(np.uint16 if bits == 16 else np.uint8))
         picture.save(tmp_path / "a.png", **({"bits": bits} if bits < 8 else {}))
-        steps = np.diff(read_values(tmp_path / "a.png").astype(int))
-        assert len(set(steps.ravel())) == 1  # true up to a factor, which normalisation takes back
+        [step] = set(np.diff(read_values(tmp_path / "a.png").astype(int)).ravel())
+        assert step > 0  # true up to a factor, which normalisation takes back

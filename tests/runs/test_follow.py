@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import keras
@@ -18,6 +19,7 @@ def notes(monkeypatch):
     """What the stand-in was told."""
     told = []
     mlflow = ModuleType("mlflow")
+    mlflow.__spec__ = ModuleSpec("mlflow", None)
 
     @contextmanager
     def start_run(run_name):

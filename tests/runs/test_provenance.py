@@ -133,12 +133,19 @@ def test_what_the_start_had_seen_counts(make_run, tmp_path):
     assert find_origin(model, part("e"))["patients_seen_in_training"] is None
 
 
-@pytest.mark.parametrize("text", ["[", "[]", "{}", '{"a": {"patient": "a", "slices": ["x"]}}', "1"])
-@pytest.mark.parametrize("name", ["init.json", "fingerprints.json"])
+DAMAGED = ["[", "[]", "1", '{"a": {"patient": "a", "slices": ["x"]}}']
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *((name, text) for name in ("init.json", "fingerprints.json") for text in DAMAGED),
+        ("init.json", "{}"),  # in place of fingerprints it means that there is no case
+        pytest.param("fingerprints.json", "[" * 100_000, id="too deep"),
+    ],
+)
 def test_damaged_record_of_the_seen_is_told(make_run, name, text):
     run = make_run(BY_PATIENT, "subject")
     (run / name).write_text(text)
-    if (name, text) == ("fingerprints.json", "{}"):  # of no case
-        return
     with pytest.raises(InputError, match=rf"{name}: damaged"):
         find_origin(run, CASES)

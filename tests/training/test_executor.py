@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agd_keras.config import make_config, merge, parse_setting, save_config
+from agd_keras.config import make_config, merge, parse_setting
 from agd_keras.data.cache import build_cache
 from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
@@ -91,11 +91,11 @@ def test_tasks_of_ray(ray_of_two_workers, monkeypatch):
 
 def make_run(root: Path, data: Path) -> Path:
     config = make_config(merge(CONFIG, {"data": {"path": str(data)}}))
-    cache = build_cache(find_data_set(data), 32)
+    cases = find_data_set(data)
+    cache = build_cache(cases, 32)
     options = config.data
     folds = make_folds(cache.slices, cache.areas, options.folds, options.split, 0, options.portions)
-    open_run(root, config, folds, resume=False, overwrite=False)
-    save_config(config, root / "config.yaml")
+    open_run(root, config, folds, cases, cache.digests, resume=False, overwrite=False)
     return root
 
 

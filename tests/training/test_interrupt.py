@@ -19,7 +19,6 @@ from PIL import Image
 from agd_keras.cli import common
 from agd_keras.errors import InputError, Interrupted
 from agd_keras.runs.train import train
-from agd_keras.training import fit as fit_fold_module
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 OPTIONS = {"training": {"epochs": 3}, "model": {"dropout": 0.3}}
@@ -31,21 +30,6 @@ def whole(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     train(tiny(**OPTIONS), out)
     return out
-
-
-@pytest.fixture
-def with_callbacks(monkeypatch):
-    """Adds callbacks to the trainings that follow."""
-    original = fit_fold_module.fit_fold
-
-    def add(*callbacks):
-        monkeypatch.setattr(
-            fit_fold_module,
-            "fit_fold",
-            lambda *arguments: original(*arguments[:5], callbacks=callbacks),
-        )
-
-    return add
 
 
 class Signal(keras.callbacks.Callback):
@@ -65,16 +49,14 @@ class Signal(keras.callbacks.Callback):
     [(signal.SIGTERM, 7, (1, 2)), (signal.SIGINT, 5, (1, 0))],  # of six steps an epoch
 )
 def test_asked_to_stop_saves_the_step(
-    signum, step, place, tiny, whole, tmp_path, with_callbacks, assert_same_result
+    signum, step, place, tiny, whole, tmp_path, assert_same_result
 ):
     config = tiny(**OPTIONS)
-    with_callbacks(Signal(signum, step))
     with pytest.raises(Interrupted) as stopped:
-        train(config, tmp_path / "parts")
+        train(config, tmp_path / "parts", callbacks=[Signal(signum, step)])
     assert stopped.value.signum == signum
     state = json.loads((tmp_path / "parts" / "fold-0" / "resume" / "state.json").read_text())
     assert (len(state["rows"]), state["step"]) == place
-    with_callbacks()
     train(config, tmp_path / "parts", resume=True)
     assert_same_result(whole / "fold-0", tmp_path / "parts" / "fold-0")
 
@@ -181,26 +163,24 @@ class Disturb(keras.callbacks.Callback):
 
 
 def test_a_file_that_goes_or_changes_in_the_middle(
-    tiny, whole, own_data, tmp_path, with_callbacks, assert_same_result
+    tiny, whole, own_data, tmp_path, assert_same_result
 ):
     config, out = tiny(**OPTIONS, data={"path": str(own_data)}), tmp_path / "run"
     train(config, out, only=())
     validation = json.loads((out / "folds.json").read_text())["folds"][0]["validation"][0]
     mask = own_data / validation / f"{validation}_2_mask.tif"
-    with_callbacks(Disturb(lambda: mask.rename(tmp_path / "away")))
+    disturb = Disturb(lambda: mask.rename(tmp_path / "away"))
     with pytest.raises(InputError, match=f"{mask.name}: expected a file, found nothing"):
-        train(config, out, resume=True)
+        train(config, out, resume=True, callbacks=[disturb])
     (tmp_path / "away").rename(mask)
-    with_callbacks()
     train(config, out, resume=True)
     for name in ("model.keras", "history.csv"):
         assert (out / "fold-0" / name).is_file()
     assert_same_result(whole / "fold-0", out / "fold-0")
 
     other = tmp_path / "other"
-    with_callbacks(Disturb(lambda: edit(mask)))
     with pytest.raises(InputError, match=f"changed since: .*{mask.name}"):
-        train(config, other)
+        train(config, other, callbacks=[Disturb(lambda: edit(mask))])
     assert not (other / "fold-0" / "fold.json").exists()
 
 

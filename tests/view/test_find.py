@@ -13,11 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agd_keras.data.anatomy import make_patient
 from agd_keras.data.datasets import find_data
+from agd_keras.data.preprocess import resize_probability
 from agd_keras.errors import InputError
+from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.predict_files import predict_files
+from agd_keras.inference.predictor import Predictor
 from agd_keras.models import agd_autoencoder
 from agd_keras.view.find import find_listing
+from agd_keras.view.maps import predict_layers
 
 
 class Bright:
@@ -151,6 +156,38 @@ def test_a_run_whose_data_moved(run, tmp_path):
     config.write_text("preset: agd_tiny\ndata:\n  path: nowhere\n")
     with pytest.raises(InputError, match="nowhere"):
         find_listing([run], "none")
+
+
+def test_a_run_whose_data_are_a_table_or_of_a_named_layout(run, scans, tmp_path):
+    (scans / "head0.nii.gz").unlink()  # has no label
+    (tmp_path / "tables").mkdir()
+    table = tmp_path / "tables" / "cases.csv"
+    rows = [f"head{n},../scans/head{n}.nii.gz,../scans/head{n}_seg.nii.gz" for n in (1, 2)]
+    table.write_text("\n".join(["case,flair,label", *rows]))
+    subjects = {f"head{n}": {"dice": 0.1 * n} for n in (1, 2)}
+    for fold in run.glob("fold-*"):
+        (fold / "metrics.json").write_text(json.dumps({"subjects": subjects}))
+    config = run / "config.yaml"
+    for data in (f"path: {table}", f"path: {scans}\n  layout: named"):
+        config.write_text(f"preset: agd_tiny\ndata:\n  {data}\n")
+        listing = find_listing([run], "none")
+        assert [entry.name for entry in listing.entries] == ["head1", "head2"]
+        assert listing.entries[0].load().layers["truth"][1].any()
+    config.write_text(f"preset: agd_tiny\ndata:\n  path: {scans}\n  layout: kaggle_3m\n")
+    with pytest.raises(InputError):
+        find_listing([run], "none")
+
+
+def test_what_a_network_sees_is_normalised_as_it_was_in_training():
+    images = np.stack(make_patient(1, 0, 4, 48)[0])
+    model = agd_autoencoder((32, 32, 3), filters=(4, 8))
+    for kind in ("tissue", "brain"):
+        predictor = Predictor([model], calibration=Calibration(normalization=kind))
+        layers = predict_layers(predictor, images, None)
+        edge = predictor.explain(images, 1)["edge"]
+        np.testing.assert_allclose(
+            layers["edge"][1][1], resize_probability(edge, images.shape[1:3]), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize(

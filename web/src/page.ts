@@ -172,7 +172,6 @@ async function open(files: File[]): Promise<void> {
 /** Shows what was recognised; goes on where nothing is open. */
 function choose(recognised: Row[], refused: string[]): void {
   rows = recognised
-  if (refused.length) tell(...refused)
   const list = $('rows')
   list.replaceChildren(
     ...rows.map((row, place) => {
@@ -196,7 +195,7 @@ function choose(recognised: Row[], refused: string[]): void {
     }),
   )
   $('sources').hidden = false
-  if (settle()) segment()
+  if (settle(refused)) segment()
   else {
     $('work').hidden = true
     state('chosen')
@@ -204,12 +203,12 @@ function choose(recognised: Row[], refused: string[]): void {
   }
 }
 
-/** Whether one FLAIR and at most one of each other contrast are chosen; says what is open. */
-function settle(): boolean {
+/** Whether one FLAIR and at most one of each other contrast are chosen; says what was refused and what is open. */
+function settle(refused: string[] = []): boolean {
   const twice = CHANNELS.find((one) => rows.filter((row) => row.contrast === one).length > 1)
   const flair = rows.some((row) => row.contrast === 'FLAIR')
   const open = twice ? `Two scans are ${twice}: choose one.` : flair ? '' : 'Which scan is the FLAIR? Its name does not tell. Choose it below.'
-  tell(open)
+  tell(...refused, open)
   $<HTMLButtonElement>('go').disabled = Boolean(open)
   return !open
 }

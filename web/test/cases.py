@@ -17,7 +17,8 @@ from pydicom.uid import generate_uid
 
 from agd_keras.data.anatomy import make_patient
 from agd_keras.inference.postprocess import measure
-from agd_keras.inference.predict_files import predict_case, predict_files, predict_maps
+from agd_keras.inference.predict_case import predict_case, predict_maps
+from agd_keras.inference.predict_files import predict_files
 from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.inference.uncertainty import UncertaintyPredictor
 from agd_keras.io.case import CHANNELS, Case

@@ -146,6 +146,15 @@ for (const [name, said] of Object.entries(SENTENCES)) {
 
 test('after all of these the next scan is outlined', () => outline('flair_alone'))
 
+test('a file that cannot be read among others that can is told, and those are outlined', async () => {
+  const sound = listed.brats.files.filter((file) => /_flair/.test(file)).map((file) => join(cases, file))
+  await drop(page, [...sound, bad('text.nii.gz')])
+  await finished(page)
+  const sentences = await page.locator('#told p').allTextContents()
+  assert.equal(sentences.length, 1)
+  assert.match(sentences[0], /^text\.nii\.gz: /)
+})
+
 test('what no name tells is asked, and two of a kind are', async () => {
   const [t1, flair] = ['t1', 'flair'].map((name) => readFileSync(join(cases, 'scans/brats', `BraTS_007_${name}.nii.gz`)))
   const files = [

@@ -38,7 +38,7 @@ def find(root: Path, labelled: bool = True) -> Found:
         labelled: Whether a scan without a label is a problem.
 
     Returns:
-        What was `Found`, with a line for each session without a mask, or with several.
+        What was `Found`, with a line for each session without a mask, with several, or twice there.
 
     Raises:
         InputError: There is no scan.

@@ -1,16 +1,13 @@
 """`dataset.json` of nnU-Net and the Medical Segmentation Decathlon: the order of channels."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from agd_keras.errors import InputError
 from agd_keras.io.contrasts import CONTRASTS, OTHER, name_contrast
+from agd_keras.io.dataset_spec import FILE, channel_names, read_content
 
-_FILE = "dataset.json"
 _LEVELS = 3  # the folder of the images and two above it
-_MAX_BYTES = 2**26
 _NUMBERED = re.compile(r"(.+)_(\d{4})")
 
 
@@ -47,29 +44,11 @@ def read_channels(folder: Path) -> tuple[str, ...]:
     ('T1', 'FLAIR')
     """
     for place in [folder.absolute(), *folder.absolute().parents][:_LEVELS]:
-        path = place / _FILE
-        if not path.is_file():
-            continue
-        try:
-            if path.stat().st_size > _MAX_BYTES:
-                raise InputError(f"{path}: more than {_MAX_BYTES} bytes")
-            content = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path}: expected JSON ({type(error).__name__})") from None
-        if not isinstance(content, dict):
-            continue
-        key = "channel_names" if "channel_names" in content else "modality"
-        if key not in content:
-            continue
-        names = content[key]
-        if isinstance(names, list):
-            names = {str(number): name for number, name in enumerate(names)}
-        numbers = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
-        if not numbers or sorted(names) != sorted(numbers):
-            raise InputError(f"{path}: {key}: expected a name for each channel 0, 1, ...")
-        return parse_channels([str(names[number]) for number in numbers])
+        path = place / FILE
+        content = read_content(path) if path.is_file() else None
+        names = channel_names(content, path) if isinstance(content, dict) else ()
+        if names:
+            return parse_channels(names)
     return ()
 
 

@@ -6,8 +6,10 @@ from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.dataset_spec import FILE, read_spec
 from agd_keras.io.layouts.dataset_json import parse_channels
 from agd_keras.io.layouts.found import Found
+from agd_keras.io.layouts.names import stem_of
 from agd_keras.io.layouts.nnunet import FOLDERS
 from agd_keras.io.layouts.nnunet import matches as is_nnunet
+from agd_keras.io.nifti import SUFFIXES
 
 
 def matches(root: Path) -> bool:
@@ -38,13 +40,12 @@ def find(root: Path, labelled: bool = True) -> Found:
     contrasts = parse_channels(spec.channel_names)
     cases, problems, ignored = [], [], []
     for path in sorted((root / FOLDERS[0]).iterdir()):
-        if path.name.startswith((".", "_")) or not path.name.endswith((".nii", ".nii.gz")):
+        if path.name.startswith((".", "_")) or not path.name.endswith(SUFFIXES):
             ignored.append(path)
             continue
-        name = path.name.removesuffix(".gz").removesuffix(".nii")
         label = root / FOLDERS[1] / path.name
         if labelled and not label.is_file():
             problems.append(f"{path}: has no label, expected {label}")
         own = (label,) if label.is_file() else ()
-        cases.append(CaseRef(name, "nifti", (path,), contrasts, own, spec.values))
+        cases.append(CaseRef(stem_of(path), "nifti", (path,), contrasts, own, spec.values))
     return Found(tuple(cases), tuple(problems), tuple(ignored))

@@ -17,7 +17,7 @@ from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.contrasts import OTHER
 from agd_keras.io.label_names import is_label, is_label_folder
 from agd_keras.io.layouts.dataset_json import read_channels, split_number
-from agd_keras.io.layouts.names import FileName, read_name, stem_of
+from agd_keras.io.layouts.names import FileName, is_of, read_name, stem_of
 from agd_keras.io.layouts.sidecar import read_sidecar
 
 HOW = "--flair FILE, --t1 FILE and --t1c FILE say which is which"
@@ -92,7 +92,11 @@ def group_files(
     for (place, case), group in named.items():
         if not given and all(name.contrast == OTHER for name in group):
             continue
-        own = [(path, why) for path, where, why in rest if where == place and _is_of(path, case)]
+        own = [
+            (path, why)
+            for path, where, why in rest
+            if where == place and (not case or is_of(path, case))
+        ]
         if case or any(name.contrast == "FLAIR" for name in group):
             taken |= {path for path, _ in own}
         left = [f"{path.name} ({why})" if why else path.name for path, why in own]
@@ -101,11 +105,6 @@ def group_files(
         if name.path not in taken:
             sources.append(_silent(name.place, name.path, channels))
     return sources
-
-
-def _is_of(path: Path, case: str) -> bool:
-    """Whether a file that names no contrast belongs to a case of those that do."""
-    return not case or bool(re.match(rf"{re.escape(case)}(?![A-Za-z0-9])", stem_of(path)))
 
 
 def _merge_series(groups: Groups) -> tuple[Groups, set[tuple[str, str]]]:
@@ -193,15 +192,12 @@ def _of_numbers(
     place: str, folder: Path, case: str, paths: dict[int, Path], channels: Sequence[str]
 ) -> list[CaseRef]:
     """Cases of files that end in a number of four digits: channels of nnU-Net, or patients."""
-    name, files = (
-        _name(place, case, folder / case),
-        tuple(paths[number] for number in sorted(paths)),
-    )
+    name, numbers = _name(place, case, folder / case), sorted(paths)
+    files = tuple(paths[number] for number in numbers)
     try:
         order = tuple(channels) or read_channels(folder)
     except InputError as error:
         return [CaseRef(name, "nifti", files, problem=str(error))]
-    numbers = sorted(paths)
     if len(order) == 1:
         names = [name] if numbers == [0] else [_name(place, stem_of(path), path) for path in files]
         return [

@@ -12,6 +12,9 @@ def slices_of(folder: Path, pictures: Sequence[Path]) -> list[Path]:
         folder: The folder.
         pictures: Pictures in it, without masks.
 
+    Returns:
+        Those called `<folder>_<number>`.
+
     Example:
 
     >>> slices_of(Path("P"), [Path("P/P_10.tif"), Path("P/P_2.tif"), Path("P/other.tif")])

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agd_keras.errors import InputError
+from agd_keras.io.case import CHANNELS
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.image_files import SUFFIXES
 from agd_keras.io.layouts.found import Found
 from agd_keras.io.table import LAYOUT, TABLE, dataset_root, read_table
-
-CONTRASTS = ("T1", "FLAIR", "T1c")  # the channels of each image
 
 _NAME = re.compile(r"(?P<case>.+)_(?P<index>\d+)(?P<mask>_mask)?", re.IGNORECASE)
 
@@ -21,9 +20,8 @@ def _scan_patient(folder: Path, labelled: bool) -> tuple[CaseRef | None, list[st
     masks: dict[int, Path] = {}
     problems, ignored = [], []
     for path in sorted(folder.iterdir()):
-        match = _NAME.fullmatch(path.stem)
-        wanted = match and match["case"] == folder.name and path.suffix.lower() in SUFFIXES
-        if match is None or not wanted or not path.is_file():
+        match = _read_name(path)
+        if match is None or not path.is_file():
             ignored.append(path)
             continue
         found = masks if match["mask"] else images
@@ -38,7 +36,7 @@ def _scan_patient(folder: Path, labelled: bool) -> tuple[CaseRef | None, list[st
         return None, problems, ignored
     label = tuple(masks[i] for i in numbers) if masks.keys() >= images.keys() else ()
     files = tuple(images[i] for i in numbers)
-    case = CaseRef(folder.name, "picture", files, CONTRASTS, label, numbers=numbers)
+    case = CaseRef(folder.name, "picture", files, CHANNELS, label, numbers=numbers)
     return case, problems, ignored
 
 
@@ -57,12 +55,14 @@ def matches(root: Path) -> bool:
     if not root.is_dir():
         return False
     root = dataset_root(root)
-    return any(map(_is_slice, root.glob("*/*")))
+    return any(map(_read_name, root.glob("*/*")))
 
 
-def _is_slice(path: Path) -> bool:
+def _read_name(path: Path) -> re.Match[str] | None:
+    """What a name says that is one of a slice or mask of its folder's patient."""
     match = _NAME.fullmatch(path.stem)
-    return bool(match and match["case"] == path.parent.name and path.suffix.lower() in SUFFIXES)
+    own = match and match["case"] == path.parent.name and path.suffix.lower() in SUFFIXES
+    return match if own else None
 
 
 def find(root: Path, labelled: bool = True) -> Found:

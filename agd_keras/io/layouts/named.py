@@ -17,7 +17,7 @@ from agd_keras.io.dicom_candidate import is_segmentation
 from agd_keras.io.discovery import find_cases
 from agd_keras.io.label_names import is_label
 from agd_keras.io.layouts.found import Found
-from agd_keras.io.layouts.names import stem_of
+from agd_keras.io.layouts.names import is_of, stem_of
 from agd_keras.io.nifti import SUFFIXES
 
 # BraTS since 2023 and BIDS name the scan of a person behind the person.
@@ -32,7 +32,8 @@ def find(root: Path, labelled: bool = True) -> Found:
         labelled: Whether a scan without a label is a problem.
 
     Returns:
-        What was `Found`, with a line for each case that cannot be read, has no label, or several.
+        What was `Found`, with a line for each case that cannot be read, has no label or several, or
+        the name of another.
 
     Raises:
         InputError: There is no scan.
@@ -53,7 +54,7 @@ def find(root: Path, labelled: bool = True) -> Found:
                 path
                 for folder in _folders(case)
                 for path in maps[folder]
-                if crowd[folder] == 1 or _is_of(path, PurePosixPath(case.case_id).name)
+                if crowd[folder] == 1 or is_of(path, PurePosixPath(case.case_id).name)
             ]
             if len(own) > 1:
                 listed = ", ".join(path.name for path in own)
@@ -64,7 +65,14 @@ def find(root: Path, labelled: bool = True) -> Found:
 
 
 def label_maps(root: Path) -> dict[Path, list[Path]]:
-    """Label maps of NIfTI by the folder that they lie in."""
+    """Finds label maps of NIfTI by their names.
+
+    Args:
+        root: The folder, searched to any depth.
+
+    Returns:
+        Files by the folder that they lie in, by name.
+    """
     maps: dict[Path, list[Path]] = defaultdict(list)
     for folder, _, names in os.walk(root):
         for name in sorted(names):
@@ -76,7 +84,14 @@ def label_maps(root: Path) -> dict[Path, list[Path]]:
 
 
 def find_segmentations(root: Path) -> dict[str, list[Path]]:
-    """DICOM segmentations by the UID of their study, wherever they lie."""
+    """Finds DICOM segmentations, wherever they lie.
+
+    Args:
+        root: The folder, searched to any depth.
+
+    Returns:
+        Files by their study, as `study_of` names it.
+    """
     found: dict[str, list[Path]] = defaultdict(list)
     for folder, _, names in os.walk(root):
         for path in (Path(folder, name) for name in sorted(names)):
@@ -86,7 +101,20 @@ def find_segmentations(root: Path) -> dict[str, list[Path]]:
 
 
 def flat(case: CaseRef) -> CaseRef:
-    """Gives a case a name that is fit for a file, and the person that its name tells."""
+    """Gives a case a name that is fit for a file, and the person that its name tells.
+
+    Args:
+        case: A case of `find_cases`, whose name may be a path.
+
+    Returns:
+        The case, a person of its own where its name tells none.
+
+    Example:
+
+    >>> case = flat(CaseRef("a/BraTS-GLI-00005-100", "nifti", (Path("x.nii"),)))
+    >>> case.case_id, case.patient_id
+    ('a_BraTS-GLI-00005-100', 'BraTS-GLI-00005')
+    """
     parts = PurePosixPath(case.case_id).parts
     name = "_".join(dict.fromkeys(parts))  # a folder and its files are often called the same
     match = _PERSON.fullmatch(parts[-1])
@@ -95,9 +123,23 @@ def flat(case: CaseRef) -> CaseRef:
 
 
 def complain(cases: Iterable[CaseRef], labelled: bool) -> list[str]:
-    """A line for each case that cannot be read, or lacks its label."""
+    """Says what is wrong with cases by what was found of them.
+
+    Args:
+        cases: The cases.
+        labelled: Whether a scan without a label is a problem.
+
+    Returns:
+        A line for each case that cannot be read, lacks its label, or has the name of another, as
+        `a/b_c` and `a_b/c` have once they are `flat`.
+    """
     problems = []
+    called: dict[str, CaseRef] = {}
     for case in cases:
+        other = called.setdefault(case.case_id, case)
+        if other is not case:
+            both = f"{case.files[0]} and {other.files[0]}"
+            problems.append(f"{both}: two cases of the name {case.case_id}; use a table")
         if case.problem:
             problems.append(case.problem)
         elif labelled and not case.label:
@@ -116,7 +158,3 @@ def _without(notes: Iterable[str], labels: Iterable[Path]) -> tuple[str, ...]:
 
 def _folders(case: CaseRef) -> list[Path]:
     return list(dict.fromkeys(path.parent for path in case.files))
-
-
-def _is_of(path: Path, case: str) -> bool:
-    return bool(re.match(rf"{re.escape(case)}(?![A-Za-z0-9])", stem_of(path)))

@@ -50,6 +50,24 @@ def stem_of(path: Path) -> str:
     return path.stem if stem == path.name else stem
 
 
+def is_of(path: Path, case: str) -> bool:
+    """Says whether a file's name begins with that of a case, and not merely with its letters.
+
+    Args:
+        path: The file.
+        case: The case.
+
+    Returns:
+        Whether no letter or digit follows.
+
+    Example:
+
+    >>> is_of(Path("P_1_seg.nii"), "P_1"), is_of(Path("P_10_seg.nii"), "P_1")
+    (True, False)
+    """
+    return bool(re.match(rf"{re.escape(case)}(?![A-Za-z0-9])", stem_of(path)))
+
+
 def _start_of_contrast(stem: str) -> int | None:
     """Where in a name the words about the image begin; what is before is the case."""
     starts = [match.start() for match in _PART.finditer(stem)]
@@ -92,6 +110,9 @@ def read_name(path: Path, place: str) -> FileName:
     Args:
         path: The file.
         place: Its folder, relative to the input, `.` for the input itself.
+
+    Returns:
+        The `FileName`.
 
     Example:
 

@@ -9,6 +9,7 @@ from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.dataset_spec import FILE, read_spec
 from agd_keras.io.layouts.dataset_json import parse_channels
 from agd_keras.io.layouts.found import Found
+from agd_keras.io.nifti import SUFFIXES
 
 FOLDERS = ("imagesTr", "labelsTr")
 
@@ -43,7 +44,7 @@ def find(root: Path, labelled: bool = True) -> Found:
     """
     spec = read_spec(root / FILE)
     ending, images, labels = spec.file_ending, root / FOLDERS[0], root / FOLDERS[1]
-    if ending.lower() not in (".nii", ".nii.gz"):
+    if ending.lower() not in SUFFIXES:
         raise InputError(f"{root / FILE}: file_ending {ending}: expected .nii or .nii.gz")
     contrasts = parse_channels(spec.channel_names)
     name = re.compile(rf"(.+)_(\d{{4}}){re.escape(ending)}")

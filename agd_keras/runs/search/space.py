@@ -121,14 +121,14 @@ def open_study(folder: str | Path, monitor: str, prune: bool) -> "optuna.Study":
         prune: Whether to stop trials that are worse than the median at the same epoch.
 
     Raises:
-        InputError: Its journal is damaged; names the file. What a cut last line said is known from
-            the folders of the trials.
+        InputError: Optuna is not installed, or its journal is damaged; names the file. What a cut
+            last line said is known from the folders of the trials.
     """
+    import_optuna()  # ahead of the others, which would not say how to install it
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-    import_optuna()
     path = Path(folder) / JOURNAL
     lock = JournalFileSymlinkLock(str(path))
     try:
