@@ -2,8 +2,8 @@
 
 import json
 import logging
-import random
 import os
+import random
 import shutil
 import sys
 import tracemalloc
