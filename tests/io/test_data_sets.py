@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,13 +13,17 @@ import pytest
 from PIL import Image
 from pydicom.uid import MRImageStorage, generate_uid
 
+from agd_keras.config import make_config, merge
 from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
 from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
 from agd_keras.io.data_set import LAYOUTS, check_cases, find_data_set, recognise_layout
 from agd_keras.io.labels import read_labelled
+from agd_keras.presets import preset_values
+from agd_keras.runs.train import train
 
+LGG = Path(os.environ.get("AGD_KERAS_LGG", Path(__file__).parents[2] / "data" / "kaggle_3m"))
 CONTRASTS = ("t1", "flair", "t1ce")
 AFFINE = np.diag([-1.0, -1.0, 5.0, 1.0])  # columns to the left, rows to the back, slices up
 
@@ -26,15 +32,21 @@ AFFINE = np.diag([-1.0, -1.0, 5.0, 1.0])  # columns to the left, rows to the bac
 def patients(tmp_path_factory):
     """The phantom, and of each of its patients images and mask."""
     root = make_phantom(tmp_path_factory.mktemp("kaggle") / "d", patients=4, slices=5, size=32)
+    return root, read_stacks(root)
+
+
+def read_stacks(root):
+    """Images and mask of each patient of a `kaggle_3m` folder, by Pillow alone."""
     stacks = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        names = [folder / f"{folder.name}_{number}" for number in range(1, 6)]
+        count = len(list(folder.glob("*_mask.tif")))
+        names = [folder / f"{folder.name}_{number}" for number in range(1, count + 1)]
         images, masks = (
             np.stack([np.asarray(Image.open(f"{name}{end}.tif")) for name in names])
             for end in ("", "_mask")
         )
         stacks[folder.name] = images, masks > 0
-    return root, stacks
+    return stacks
 
 
 def save(path, volume, affine=AFFINE):
@@ -158,18 +170,55 @@ def test_every_layout_gives_the_same_network_input_and_split(kind, patients, tmp
     assert check_cases(cases) == []
     expected = build_cache(find_data_set(kaggle), 16, tmp_path / "a")
     found = build_cache(cases, 16, tmp_path / "b")
-    assert len(found.slices) == len(expected.slices) == 20
+    assert len(expected.slices) == 20
+    check_caches(found, expected, folds=2, portions=4)
+
+
+def check_caches(found, expected, **options):
+    """The same network input, masks and folds, whatever the cases are called."""
+    assert len(found.slices) == len(expected.slices)
+    order = {}
     for one, other in zip(found.slices, expected.slices, strict=True):
         assert found.path(one).read_bytes() == expected.path(other).read_bytes()
-        mask, truth = found.read_mask(one.case), expected.read_mask(other.case)
-        np.testing.assert_array_equal(mask, truth)
-    order = {
-        one.patient: two.patient for one, two in zip(found.slices, expected.slices, strict=True)
-    }
-    splits = [make_folds(c.slices, c.areas, 2, portions=4) for c in (found, expected)]
+        if one.case not in order:
+            mask, truth = found.read_mask(one.case), expected.read_mask(other.case)
+            np.testing.assert_array_equal(mask, truth)
+        order[one.case] = order[one.patient] = other.patient
+    splits = [make_folds(c.slices, c.areas, **options) for c in (found, expected)]
     for one, other in zip(*splits, strict=True):
-        assert [order[patient] for patient in one.test] == list(other.test)
-        assert [order[patient] for patient in one.train] == list(other.train)
+        for side in ("test", "train", "validation"):
+            assert [order[patient] for patient in getattr(one, side)] == list(getattr(other, side))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Cache, history and patients' Dice of two epochs on `kaggle_3m`."""
+    if not LGG.is_dir():
+        pytest.skip(f"no LGG data set: {LGG} (set AGD_KERAS_LGG)")
+    return two_epochs(LGG, tmp_path_factory.mktemp("real"))
+
+
+def two_epochs(data, folder):
+    cache = build_cache(find_data_set(data), 64, folder / "cache")
+    options = {"data": {"path": str(data), "image_size": 64, "folds": 5}, "training": {"epochs": 2}}
+    train(make_config(merge(preset_values("agd_tiny"), options)), folder / "run", only=[0])
+    metrics = json.loads((folder / "run" / "fold-0" / "metrics.json").read_text())
+    dice = [subject["dice"] for subject in metrics["subjects"].values()]
+    return cache, (folder / "run" / "fold-0" / "history.csv").read_text(), dice
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", WRITERS)
+def test_real_patients_give_the_same_figures_in_every_layout(kind, real, tmp_path):
+    expected, history, dice = real
+    root = tmp_path / "data"
+    WRITERS[kind][0](root, read_stacks(LGG))
+    found = two_epochs(root / "cases.csv" if kind == "table" else root, tmp_path)
+    check_caches(found[0], expected, folds=5)
+    assert found[1] == history
+    assert len(dice) == 16
+    assert found[2] == dice
+    shutil.rmtree(root)
 
 
 def test_persons_with_several_scans_stay_together(patients, tmp_path):
