@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,6 +13,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.io.data_set import find_data_set
 from agd_keras.io.labels import read_labelled
+
+# The same examples in every call, so that what fails was broken by a change, not found by chance.
+# `make nightly` draws fresh ones, and says how to get one that failed again.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("nightly", derandomize=False, deadline=None, print_blob=True)
+settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

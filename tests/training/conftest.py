@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from agd_keras.config import make_config, merge
+from agd_keras.config import make_config
 from agd_keras.training import fit
+from agd_keras.values import merge
 
 TINY = {
     "data": {"image_size": 32, "portions": 6},

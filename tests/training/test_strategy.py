@@ -10,6 +10,7 @@ import pytest
 from agd_keras.errors import InputError
 from agd_keras.training import devices
 from agd_keras.training.fit import fit_fold
+from agd_keras.training.precision import cpu_info, resolve_precision
 
 FIGURES = ("loss", "edge_loss", "mask_loss", "mask_dice", "val_dice", "val_bce")
 # Two logical CPUs stand in for two GPUs.
@@ -54,11 +55,11 @@ def test_missing_devices_are_named(name, message, monkeypatch):
 
 
 def test_automatic_precision():
-    assert devices.resolve_precision("auto", "gpu") == "mixed_float16"
-    assert devices.resolve_precision("auto", "tpu") == "mixed_bfloat16"
-    bf16 = {"avx512_bf16", "amx_bf16"} & set(devices.cpu_info("flags").split())
-    assert devices.resolve_precision("auto", "cpu") == ("mixed_bfloat16" if bf16 else "float32")
-    assert devices.resolve_precision("mixed_float16", "cpu") == "mixed_float16"
+    assert resolve_precision("auto", "gpu") == "mixed_float16"
+    assert resolve_precision("auto", "tpu") == "mixed_bfloat16"
+    bf16 = {"avx512_bf16", "amx_bf16"} & set(cpu_info("flags").split())
+    assert resolve_precision("auto", "cpu") == ("mixed_bfloat16" if bf16 else "float32")
+    assert resolve_precision("mixed_float16", "cpu") == "mixed_float16"
 
 
 @pytest.mark.parametrize("option", ["study", "executor", "search"])

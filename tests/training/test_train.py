@@ -12,7 +12,7 @@ import pytest
 
 from agd_keras.cli import evaluate as evaluate_command
 from agd_keras.cli import train as train_command
-from agd_keras.config import load_config, make_config
+from agd_keras.config import make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.slices import by_case
 from agd_keras.data.splits import load_folds
@@ -24,6 +24,7 @@ from agd_keras.io.data_set import find_data_set
 from agd_keras.io.labels import read_labelled
 from agd_keras.runs.train import resolve, train
 from agd_keras.training import fit as fit_fold_module
+from agd_keras.values import load_config
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
