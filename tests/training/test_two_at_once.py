@@ -13,9 +13,9 @@ from agd_keras.io.data_set import find_data_set
 from agd_keras.io.fingerprint import digest_cases
 from agd_keras.locks import locked
 from agd_keras.runs import run_folder
+from agd_keras.runs.resolve import resolve
 from agd_keras.runs.search.search import search
 from agd_keras.runs.search.search_folder import open_search
-from agd_keras.runs.resolve import resolve
 from agd_keras.runs.study import run_study
 from agd_keras.runs.train import train
 
