@@ -139,7 +139,7 @@ def test_a_few_mutated_configs(tmp_path):
     check_yaml_mutants(tmp_path, range(100))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_many_mutated_configs(tmp_path):
     check_yaml_mutants(tmp_path, range(100, 5000))
 
@@ -179,7 +179,7 @@ def test_a_table_finds_folders_by_their_beginning(tmp_path):
     assert found == rows
 
 
-@pytest.mark.slow  # each level resolves its path
+@pytest.mark.nightly  # each level resolves its path
 @pytest.mark.skipif(sys.platform != "linux", reason="deep paths")
 def test_a_tree_of_absurd_depth(tmp_path):
     deepest = tmp_path
@@ -302,7 +302,7 @@ def test_a_few_mutated_models(sound, tmp_path):
     check_model_mutants(sound, tmp_path, range(12))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_many_mutated_models(sound, tmp_path):
     check_model_mutants(sound, tmp_path, range(12, 300))
 

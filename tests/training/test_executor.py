@@ -115,7 +115,7 @@ def kill_worker_of(run: Path, index: int, killed: list[int]) -> None:
             killed.append(epochs(run, index))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fold_of_a_killed_worker_goes_on(ray_of_two_workers, small_phantom, tmp_path, capfd):
     run = make_run(tmp_path / "ray", small_phantom)
     killed: list[int] = []

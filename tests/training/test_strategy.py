@@ -115,7 +115,7 @@ def _assert_equal(read_history, one, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("adam", marks=pytest.mark.nightly)])
 def test_two_devices_train_as_one(optimizer, tiny_command, read_history, tmp_path):
     # With clipping, sums over the batch in the loss, batch normalisation, averaged weights.
     training = {"training": {"epochs": 3, "optimizer": optimizer, "clip_norm": 0.1}}
@@ -151,7 +151,7 @@ def test_two_processes_train_as_one(tiny_command, read_history, tmp_path):
     assert (tmp_path / "two" / "metrics.json").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_precision_trains_to_the_same_dice(read_history, tmp_path):
     from agd_keras.config import make_config
     from agd_keras.data.phantom import make_phantom

@@ -23,12 +23,10 @@ from agd_keras.values import load_config
 SMALL = {"filters": (4, 8), "skips": (1, 2), "attention_at": (2,), "edge_filters": 4}
 
 
-@pytest.fixture(scope="module")
-def base(tiny, tmp_path_factory):
+@pytest.fixture
+def base(finished):
     """A run to start from, of patients that it calls by its own names."""
-    run = tmp_path_factory.mktemp("runs") / "base"
-    train(tiny(data={"folds": 0}, training={"epochs": 1}), run)
-    return run
+    return finished[0]
 
 
 def test_weights_are_copied_whatever_the_size_of_the_image():
