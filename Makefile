@@ -2,18 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow test-backends notebooks docs lint setup benchmark peers weights mutation web test-web \
+.PHONY: train test test-slow nightly test-backends notebooks docs lint setup benchmark peers weights mutation web test-web \
 	benchmark-web clean
 
 train: setup
 	$(BIN)/agd-train --out runs/phantom --overwrite
 
-# Each test in a process of several; more than four would only wait for memory.
+# Tests share out over processes, of which more than four would only wait for memory. Each takes
+# neighbours, as tests of one file often share what takes long to make.
+PARALLEL := -n logical --maxprocesses 4 --dist worksteal
+
 test: setup lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 4
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
+
+# What takes long and rarely fails, and all property tests, on examples that nobody has tried.
+nightly: setup
+	$(BIN)/python -m pytest $(PARALLEL) -m "nightly or (hypothesis and not slow)" \
+		--hypothesis-profile nightly
 
 lint: setup
 	$(BIN)/ruff check .
@@ -47,7 +55,7 @@ benchmark-web: setup web
 	$(BIN)/python benchmarks/web.py
 
 notebooks: setup
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=900 notebooks
+	$(BIN)/python -m pytest $(PARALLEL) --nbmake --nbmake-timeout=900 notebooks
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -147,14 +147,16 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Trains, scores and times one network in this process."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     # After that: the libraries start as many threads as there are cores to run on.
-    from agd_keras.config import make_config, merge
+    from agd_keras.config import make_config
     from agd_keras.data.cache import build_cache
     from agd_keras.data.datasets import find_data
     from agd_keras.data.splits import select
     from agd_keras.runs.environment import describe_environment
-    from agd_keras.runs.run_folder import deal_folds
-    from agd_keras.training.devices import resolve_precision, set_seed
+    from agd_keras.runs.resolve import deal_folds
+    from agd_keras.training.devices import set_seed
     from agd_keras.training.fit import score_cached
+    from agd_keras.training.precision import resolve_precision
+    from agd_keras.values import merge
 
     sizes = {"path": options.data, "image_size": options.size, "folds": options.folds}
     values = {"data": sizes, "training": {"seed": options.seed}}

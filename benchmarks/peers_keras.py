@@ -8,15 +8,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from agd_keras.config import RunConfig, make_config, merge
+from agd_keras.config import RunConfig, make_config
 from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.slices import Slice
 from agd_keras.inference.predictor import Predictor
 from agd_keras.training.build import build_model, compile_model
 from agd_keras.training.callbacks import ScoreValidation
-from agd_keras.training.devices import resolve_precision
 from agd_keras.training.fit import CALIBRATION, fit_fold
+from agd_keras.training.precision import resolve_precision
+from agd_keras.values import merge
 
 
 def buda_unet(image_shape: tuple[int, int, int], filters: int = 32) -> keras.Model:

@@ -24,7 +24,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from agd_keras.config import make_config, merge
+from agd_keras.config import make_config
 from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.datasets import find_data
@@ -32,7 +32,8 @@ from agd_keras.data.recipes import RECIPES
 from agd_keras.presets import preset_values
 from agd_keras.runs.environment import describe_environment
 from agd_keras.training.build import build_model, compile_model
-from agd_keras.training.devices import resolve_precision
+from agd_keras.training.precision import resolve_precision
+from agd_keras.values import merge
 
 
 def keras_chain(dataset: tf.data.Dataset, size: int) -> tf.data.Dataset:

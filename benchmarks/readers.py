@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agd_keras.config import load_config
 from agd_keras.data.datasets import find_data
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.readers import readers_table, study_readers, summarize_readers
 from agd_keras.training.quiet import load_keras
+from agd_keras.values import load_config
 
 
 def study_fold(run: Path, index: int, second: Path) -> dict[str, dict[str, Any]]:

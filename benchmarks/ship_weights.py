@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
+from agd_keras.config import RunConfig, differences, make_config, save_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.splits import load_folds
@@ -23,6 +23,7 @@ from agd_keras.inference.calibration import read_calibration, write_calibration
 from agd_keras.runs.aggregate import RECORD, read_json
 from agd_keras.runs.report import write_model_card
 from agd_keras.runs.seen import FINGERPRINTS, write_fingerprints
+from agd_keras.values import load_config
 from agd_keras.weights import CHECKSUM, FOLDER, MODEL, shipped
 
 LIMIT = 8_000_000  # bytes of a network that ships

@@ -287,7 +287,7 @@ def main() -> None:
         return
     from agd_keras.config import make_config
     from agd_keras.runs.environment import describe_environment
-    from agd_keras.training.devices import resolve_precision
+    from agd_keras.training.precision import resolve_precision
 
     options.batch = options.batch or make_config({"preset": options.preset}).training.batch_size
     where = describe_environment(resolve_precision("auto"))

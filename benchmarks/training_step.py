@@ -27,7 +27,7 @@ def main() -> None:
     load_keras()
     from agd_keras.runs.environment import describe_environment
     from agd_keras.training.build import build_model, compile_model
-    from agd_keras.training.devices import resolve_precision
+    from agd_keras.training.precision import resolve_precision
 
     precision = resolve_precision("auto")
     where = describe_environment(precision)

@@ -1,26 +1,63 @@
 """What many tests share: a small phantom data set, and a few patients with a known predictor."""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
+from hypothesis import settings
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Several processes test side by side: each has a core of its own, more would be in the way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.io.data_set import find_data_set
 from agd_keras.io.labels import read_labelled
 
+# The same examples in every call, so that what fails was broken by a change, not found by chance.
+# `make nightly` draws fresh ones, and says how to get one that failed again.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("nightly", derandomize=False, deadline=None, print_blob=True)
+settings.load_profile("ci")
+
 
 @pytest.fixture(scope="session")
-def small_phantom(tmp_path_factory) -> Path:
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder once for the processes that test side by side.
+
+    Nobody may change it. Whoever wants it first calls `make(path)`, the others wait.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # each process has a folder in that of the call
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        done = root / "made_once" / name
+        done.parent.mkdir(exist_ok=True)
+        with FileLock(f"{done}.lock"):
+            if not done.with_suffix(".done").exists():
+                shutil.rmtree(done, ignore_errors=True)  # half of it, where another failed
+                make(done)
+                done.with_suffix(".done").touch()
+        return done
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def small_phantom(made_once) -> Path:
     """Six patients of six slices, 32 pixels square."""
     from agd_keras.data.phantom import make_phantom
 
-    root = tmp_path_factory.mktemp("data") / "phantom"
-    return make_phantom(root, patients=6, slices=6, size=32)
+    options = {"patients": 6, "slices": 6, "size": 32}
+    return made_once("phantom", lambda root: make_phantom(root, **options))
 
 
 @pytest.fixture(autouse=True)

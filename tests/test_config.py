@@ -3,17 +3,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agd_keras.config import (
-    RunConfig,
-    differences,
-    load_config,
-    make_config,
-    merge,
-    parse_setting,
-    save_config,
-)
+from agd_keras.config import RunConfig, differences, make_config, save_config
 from agd_keras.errors import InputError
 from agd_keras.presets import PRESETS, preset_values
+from agd_keras.values import load_config, merge, parse_setting
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from agd_keras import config as config_module
-from agd_keras.config import make_config, parse_setting, read_yaml
+from agd_keras import values
+from agd_keras.config import make_config
 from agd_keras.errors import InputError
 from agd_keras.inference import model_file
 from agd_keras.inference.exported import find_version, is_artefact
@@ -24,6 +24,7 @@ from agd_keras.io.discovery import find_cases
 from agd_keras.io.table import read_table
 from agd_keras.models import agd_autoencoder
 from agd_keras.presets import PRESETS
+from agd_keras.values import parse_setting, read_yaml
 from agd_keras.weights import find_model
 
 
@@ -75,7 +76,7 @@ def test_yaml_is_bounded(tmp_path, number):
 
 def test_yaml_of_any_size_and_anchors_of_people(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_bytes(b"a: 1\n#" + b" " * config_module.MAX_BYTES)
+    path.write_bytes(b"a: 1\n#" + b" " * values.MAX_BYTES)
     assert "at most 262144 bytes" in one_line(read_yaml, path)
     path.write_bytes(b"\xff\xfe\x00")
     assert "readable YAML" in one_line(read_yaml, path)
@@ -138,7 +139,7 @@ def test_a_few_mutated_configs(tmp_path):
     check_yaml_mutants(tmp_path, range(100))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_many_mutated_configs(tmp_path):
     check_yaml_mutants(tmp_path, range(100, 5000))
 
@@ -178,7 +179,7 @@ def test_a_table_finds_folders_by_their_beginning(tmp_path):
     assert found == rows
 
 
-@pytest.mark.slow  # each level resolves its path
+@pytest.mark.nightly  # each level resolves its path
 @pytest.mark.skipif(sys.platform != "linux", reason="deep paths")
 def test_a_tree_of_absurd_depth(tmp_path):
     deepest = tmp_path
@@ -301,7 +302,7 @@ def test_a_few_mutated_models(sound, tmp_path):
     check_model_mutants(sound, tmp_path, range(12))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_many_mutated_models(sound, tmp_path):
     check_model_mutants(sound, tmp_path, range(12, 300))
 

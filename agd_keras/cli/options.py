@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from agd_keras.config import RunConfig, load_config, make_config, merge, parse_setting
+from agd_keras.config import RunConfig, make_config
 from agd_keras.errors import InputError
 from agd_keras.presets import PRESETS
 from agd_keras.runs.executor import EXECUTORS
+from agd_keras.values import load_config, merge, parse_setting
 from agd_keras.weights import shipped
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 from agd_keras.cli import common, options
 from agd_keras.config import RunConfig
 from agd_keras.errors import InputError
-from agd_keras.runs.study import STUDIES
+from agd_keras.runs.variants import STUDIES
 from agd_keras.training.quiet import load_keras
 
 FLAGS = {
@@ -95,7 +95,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
     load_keras()
     from agd_keras.runs.report import summary_table
-    from agd_keras.runs.study import run_study, study_tables
+    from agd_keras.runs.study import run_study
+    from agd_keras.runs.study_report import study_tables
     from agd_keras.runs.train import train
 
     choices: dict[str, Any] = {

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.config import load_config
 from agd_keras.data.datasets import data_root, find_data
 from agd_keras.data.preprocess import prepare_patient
 from agd_keras.data.splits import load_folds
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.geometry import square_view
 from agd_keras.io.labels import read_labelled
+from agd_keras.values import load_config
 from agd_keras.weights import find_model
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.config import RunConfig, differences, load_config, make_config
+from agd_keras.config import RunConfig, differences, make_config
 from agd_keras.data.splits import Fold, load_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.patients import DISTANCES, PIXELS, add_entries, summarize
@@ -20,6 +20,7 @@ from agd_keras.runs.report import (
     write_model_card,
     write_report,
 )
+from agd_keras.values import load_config
 from agd_keras.viz import charts
 from agd_keras.wording import counted
 

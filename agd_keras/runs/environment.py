@@ -1,8 +1,10 @@
 """What a run's figures depend on beside its config: versions, commit, machine."""
 
+import json
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,10 @@ from typing import Any
 import keras
 import psutil
 
-from agd_keras.training.devices import cpu_info, find_devices
+from agd_keras.config import RunConfig
+from agd_keras.files import write_text
+from agd_keras.training.devices import find_devices
+from agd_keras.training.precision import cpu_info
 
 
 def describe_environment(precision: str) -> dict[str, Any]:
@@ -35,6 +40,25 @@ def describe_environment(precision: str) -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "precision": precision,
     }
+
+
+def record_environment(path: Path, config: RunConfig, fingerprint: str) -> int:
+    """Adds what this start of the run runs on to `environment.json`.
+
+    Args:
+        path: The file, made here if it does not exist.
+        config: Resolved options of the run.
+        fingerprint: Fingerprint of the data.
+
+    Returns:
+        How many starts there were, this one among them.
+    """
+    starts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    seeds = {"seed": config.training.seed, "data_fingerprint": fingerprint}
+    starts.append({"started": started, **describe_environment(config.training.precision), **seeds})
+    write_text(path, json.dumps(starts, indent=2) + "\n")
+    return len(starts)
 
 
 def _cores() -> int:

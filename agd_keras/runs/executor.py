@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from agd_keras.errors import InputError, Interrupted
+from agd_keras.text import MESSAGE, clean
 from agd_keras.training.quiet import load_keras
 
 EXECUTORS = ("local", "ray")
@@ -92,8 +93,9 @@ def _connection() -> Iterator[None]:
         _reach(address)
         ray.init(address, include_dashboard=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"RAY_ADDRESS={address}: expected a Ray cluster ({reason})") from None
+        raise InputError(
+            f"RAY_ADDRESS={address}: expected a Ray cluster ({clean(error)})"
+        ) from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray has put its own in place
     try:
@@ -150,7 +152,7 @@ def _run_on_ray(
         except ray.exceptions.RayTaskError as error:
             failure = failure or error.cause
         except ray.exceptions.RayError as error:
-            reason = " ".join(str(error).split())
+            reason = clean(error, MESSAGE)
             failure = failure or RuntimeError(f"{label}: worker lost {RETRIES + 1} times: {reason}")
     if failure is not None:
         raise failure

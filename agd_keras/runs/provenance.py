@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from agd_keras.config import load_config
 from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import read_case
 from agd_keras.io.likeness import SAME, describe_likeness, similarity
 from agd_keras.runs.seen import Seen, find_run, find_seen
 from agd_keras.text import clean
+from agd_keras.values import load_config
 from agd_keras.weights import find_model
 
 SEEN = "patients_seen_in_training"

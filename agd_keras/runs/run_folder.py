@@ -1,32 +1,22 @@
 """The folder of a run: made, checked before it is gone on with, and never emptied by mistake."""
 
-import json
-import logging
 import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
-from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
-from agd_keras.data.cache import Cache
-from agd_keras.data.datasets import AUTO, PHANTOM
-from agd_keras.data.split_files import NNUNET, count_folds, read_split, save_nnunet
-from agd_keras.data.splits import Fold, load_folds, make_folds, save_folds
+from agd_keras.config import RunConfig, differences, make_config, save_config
+from agd_keras.data.split_files import NNUNET, save_nnunet
+from agd_keras.data.splits import Fold, load_folds, save_folds
 from agd_keras.errors import InputError
-from agd_keras.files import content, filled, write_text
+from agd_keras.files import content, filled
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.io.fingerprint import changed_files, fingerprint_of
-from agd_keras.io.layouts import nnunet
 from agd_keras.locks import busy, locked
-from agd_keras.runs.start import resolve_init
+from agd_keras.runs.data_record import check_data, save_data
+from agd_keras.values import load_config
 
-logger = logging.getLogger(__name__)
-
-DATA = "data.json"
-DEAL = "none"  # no file of a split, not even one that lies there
 # Seconds to wait for another process that makes, replaces or gathers a run.
 WAIT = 600
 
@@ -37,71 +27,6 @@ RUN_ENTRY = re.compile(
     r"|environment\.json|MODEL_CARD\.md|metrics\.json|sums\.json|report\.html|figures|fold-\d+)"
     r"(\.tmp-\d+)?"
 )
-
-
-def resolve(config: RunConfig) -> RunConfig:
-    """Returns the config with the paths, the split and the precision that it means here and now.
-
-    Args:
-        config: Options of a run, as a user gave them.
-
-    Raises:
-        InputError: The file of a split cannot be read, or there is no such model to start from.
-    """
-    from agd_keras.training.devices import resolve_precision
-
-    data, training = config.data, config.training
-    place = {"path": data.path if data.path == PHANTOM else str(Path(data.path).resolve())}
-    given = find_split(Path(place["path"])) if data.folds_file == AUTO else data.folds_file
-    split = {}
-    if given != AUTO and given != DEAL:
-        split = {"folds_file": str(Path(given).resolve()), "folds": count_folds(given)}
-    # The device that is asked for may be another than the best of this machine.
-    device = training.strategy if training.strategy in ("cpu", "gpu", "tpu") else None
-    precision = resolve_precision(training.precision, device)
-    return config.model_copy(
-        update={
-            "data": data.model_copy(update=place | split),
-            "training": training.model_copy(
-                update={
-                    "precision": precision,
-                    "init": resolve_init(training.init) if training.init else "",
-                }
-            ),
-        }
-    )
-
-
-def find_split(data: Path) -> str:
-    """Returns the split that lies beside the `dataset.json` of nnU-Net, else `auto`.
-
-    Args:
-        data: Folder of a data set.
-
-    Example:
-
-    >>> find_split(Path("nowhere"))
-    'auto'
-    """
-    split = data / NNUNET
-    if not (split.is_file() and nnunet.matches(data)):
-        return AUTO
-    logger.info("%s: its folds are used; --folds-file none deals others", split)
-    return str(split)
-
-
-def refuse_multiworker(config: RunConfig, option: str) -> None:
-    """Refuses `multiworker` where one process must lead.
-
-    Args:
-        config: Options of a run.
-        option: What cannot go with it, for the error.
-
-    Raises:
-        InputError: The config has that strategy.
-    """
-    if config.training.strategy == "multiworker":
-        raise InputError(f"--strategy multiworker: not together with {option}")
 
 
 def check_folder(out: Path, config: RunConfig, resume: bool, overwrite: bool) -> None:
@@ -183,29 +108,6 @@ def refuse_training(folders: Iterable[Path]) -> None:
             raise InputError(f"{folder}: another process is training here")
 
 
-def deal_folds(config: RunConfig, cache: Cache) -> list[Fold]:
-    """Returns all folds of a config.
-
-    Args:
-        config: Says how the data is split.
-        cache: The prepared data.
-
-    Raises:
-        InputError: The data cannot be split so.
-    """
-    data = config.data
-    how = (data.split, config.training.seed, data.portions, data.validation_portions)
-    if data.folds_file not in (AUTO, DEAL):
-        folds = read_split(data.folds_file, cache.slices, cache.areas, *how)
-        if count_folds(data.folds_file) != data.folds:
-            raise InputError(f"data.folds {data.folds}: {data.folds_file} has {len(folds)}")
-        return folds
-    try:
-        return make_folds(cache.slices, cache.areas, data.folds, *how)
-    except InputError as error:
-        raise InputError(f"{data.path}: {error}") from None
-
-
 def open_run(
     out: Path,
     config: RunConfig,
@@ -249,70 +151,6 @@ def open_run(
                 save_config(config, made / "config.yaml")
         except OSError as error:
             raise InputError(f"{out}: cannot write the run folder: {error.strerror}") from None
-
-
-def save_data(folder: Path, digests: Mapping[str, str]) -> None:
-    """Writes `data.json`: the fingerprint of the data and a digest for each file of it.
-
-    Args:
-        folder: Where it goes.
-        digests: What `digest_cases` says of the data.
-    """
-    record = {"data_fingerprint": fingerprint_of(digests), "files": digests}
-    write_text(folder / DATA, json.dumps(record, indent=0) + "\n")
-
-
-def check_data(folder: Path, cases: Sequence[CaseRef], digests: Mapping[str, str]) -> None:
-    """Refuses data that has changed since a run or a search was started.
-
-    Args:
-        folder: Its folder. One without `data.json`, of an earlier version, has only the
-            fingerprint, in `environment.json`.
-        cases: All cases of the data as they are now.
-        digests: What `digest_cases` says of them.
-
-    Raises:
-        InputError: The content of a file is another, or files were added or are gone; names them.
-    """
-    try:
-        if (folder / DATA).is_file():
-            before = json.loads((folder / DATA).read_text(encoding="utf-8"))
-        else:
-            before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[0]
-        expected = before["data_fingerprint"]
-    except FileNotFoundError:  # a kill struck before it was written
-        return
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder / DATA}: expected a fingerprint ({error})") from None
-    if expected == fingerprint_of(digests):
-        return
-    changed = changed_files(before.get("files") or before.get("slices") or digests, cases, digests)
-    named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if changed[3:] else "")
-    raise InputError(
-        f"{folder}: expected the data it was started with"
-        + (f"; changed since: {named}" if named else f", of fingerprint {expected}")
-    )
-
-
-def record_environment(path: Path, config: RunConfig, fingerprint: str) -> int:
-    """Adds what this start of the run runs on to `environment.json`.
-
-    Args:
-        path: The file, made here if it does not exist.
-        config: Resolved options of the run.
-        fingerprint: Fingerprint of the data.
-
-    Returns:
-        How many starts there were, this one among them.
-    """
-    from agd_keras.runs.environment import describe_environment
-
-    starts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    seeds = {"seed": config.training.seed, "data_fingerprint": fingerprint}
-    starts.append({"started": started, **describe_environment(config.training.precision), **seeds})
-    write_text(path, json.dumps(starts, indent=2) + "\n")
-    return len(starts)
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from agd_keras.config import load_config, make_config
+from agd_keras.config import make_config
 from agd_keras.errors import InputError
 from agd_keras.presets import PRESETS
 from agd_keras.runs.seen import find_run
+from agd_keras.values import load_config
 from agd_keras.weights import find_model
 
 

@@ -13,15 +13,8 @@ from agd_keras.errors import InputError
 from agd_keras.locks import locked
 from agd_keras.runs.aggregate import report_run, unfinished
 from agd_keras.runs.executor import run_tasks
-from agd_keras.runs.run_folder import (
-    WAIT,
-    check_folder,
-    deal_folds,
-    open_run,
-    record_environment,
-    refuse_multiworker,
-    resolve,
-)
+from agd_keras.runs.resolve import deal_folds, refuse_multiworker, resolve
+from agd_keras.runs.run_folder import WAIT, check_folder, open_run
 from agd_keras.runs.seen import write_seen
 from agd_keras.runs.train_fold import train_fold
 
@@ -78,6 +71,7 @@ def train(
     >>> metrics = train(make_config({}), "runs/first")  # doctest: +SKIP
     """
     # Here, and not above, so that importing this module needs no Keras.
+    from agd_keras.runs.environment import record_environment
     from agd_keras.runs.follow import check_tracker
     from agd_keras.training.build import check_network
     from agd_keras.training.devices import join_hosts, wait_for_hosts

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agd_keras.config import load_config, make_config
+from agd_keras.config import make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.slices import places
@@ -17,7 +17,9 @@ from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
 from agd_keras.io.fingerprint import digest_cases
 from agd_keras.runs.aggregate import is_done, write_record
-from agd_keras.runs.run_folder import alone, check_data, copied, record_environment
+from agd_keras.runs.data_record import check_data
+from agd_keras.runs.run_folder import alone, copied
+from agd_keras.values import load_config
 from agd_keras.wording import counted
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def train_fold(
     from agd_keras.inference.calibration import Calibration, fit_calibration, write_calibration
     from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
+    from agd_keras.runs.environment import record_environment
     from agd_keras.runs.evaluate_model import assess
     from agd_keras.runs.follow import followed
     from agd_keras.training.devices import join_hosts, wait_for_hosts

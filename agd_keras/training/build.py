@@ -12,12 +12,9 @@ from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.metrics import Dice
 from agd_keras.models.registry import Head, Network, build_network
 from agd_keras.optimizers import AdamW
-from agd_keras.training.devices import (
-    Devices,
-    fuse_normalization,
-    over_replicas,
-    synchronize,
-)
+from agd_keras.text import clean
+from agd_keras.training.batch_norm import fuse_normalization, synchronize
+from agd_keras.training.devices import Devices, over_replicas
 from agd_keras.training.warm_start import copy_weights, freeze
 
 SIDE = 32  # of a batch that only makes variables, in pixels
@@ -167,7 +164,7 @@ def check_network(config: RunConfig) -> None:
     try:
         make_variables(model, heads=heads)
     except Exception as error:  # whatever a user's loss or target raises
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        reason = f"{type(error).__name__}: {clean(error, 300)}"
         raise InputError(
             f"{config.model.name}: its losses cannot be computed ({reason})"
         ) from error

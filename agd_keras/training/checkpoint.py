@@ -12,6 +12,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.files import write_bytes, write_csv, write_text
+from agd_keras.text import clean
 from agd_keras.training.interrupt import Notice
 
 STATE, WEIGHTS = "state.json", "epoch-{}-step-{}.npz"
@@ -161,9 +162,8 @@ class SaveState(keras.callbacks.Callback):
             for variable, value in zip(_variables(model), values, strict=True):
                 variable.assign(value)
         except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())
             raise InputError(
-                f"{self._weights}: expected the state of this training ({reason})"
+                f"{self._weights}: expected the state of this training ({clean(error)})"
             ) from None
 
 

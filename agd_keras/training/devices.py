@@ -1,16 +1,16 @@
-"""Which devices and precision a network is trained with, on one machine or on several."""
+"""Which devices a network is trained on, of one machine or of several."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from agd_keras.errors import InputError
+from agd_keras.text import clean
 
 KINDS = ("TPU", "GPU", "CPU")
 MULTIWORKER = (
@@ -125,8 +125,9 @@ def _tensorflow_devices(strategy: str) -> Devices:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
             made = tf.distribute.TPUStrategy(resolver)
         except (ValueError, RuntimeError, tf.errors.OpError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"--strategy tpu: expected a TPU, found none ({reason})") from None
+            raise InputError(
+                f"--strategy tpu: expected a TPU, found none ({clean(error)})"
+            ) from None
     else:
         kind, names = _pick(strategy)
         if len(names) == 1:
@@ -200,55 +201,6 @@ def wait_for_hosts(strategy: str) -> None:
         multihost_utils.sync_global_devices("agd_keras")
 
 
-def synchronize(model: keras.Model) -> None:
-    """Makes batch normalisation measure the whole batch, not the part on its replica."""
-    for layer in model._flatten_layers():  # those inside of blocks too
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
-
-
-def fuse_normalization(model: keras.Model) -> None:
-    """Makes batch normalisation one kernel forth and one back, where the backend has such.
-
-    Keras makes it of single operations, which take a fifth of a training step on a CPU. Losses and
-    statistics stay the same but for rounding. Float16 is left to Keras: a training with the kernel
-    ended 0.02 of Dice lower there, which may be chance. The model is changed as it lies in memory
-    only: what is saved of it and loaded again is as Keras has it.
-
-    Args:
-        model: A model whose batch normalisation is over the last axis of images, trained on one
-            device: the kernel knows nothing of others.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow as tf
-
-    def fused(layer: Any, inputs: Any, training: bool) -> Any:
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=tf.convert_to_tensor(layer.gamma),
-            offset=tf.convert_to_tensor(layer.beta),
-            mean=[] if training else tf.convert_to_tensor(layer.moving_mean),
-            variance=[] if training else tf.convert_to_tensor(layer.moving_variance),
-            epsilon=layer.epsilon,
-            is_training=training,
-        )
-        if training:
-            # The kernel divides by one less than the number of values, Keras by the number.
-            count = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
-            moving = (layer.moving_mean, mean), (layer.moving_variance, variance * (1 - 1 / count))
-            for variable, value in moving:
-                variable.assign(variable * layer.momentum + value * (1 - layer.momentum))
-        return outputs
-
-    for layer in model._flatten_layers():  # those inside of blocks too
-        batch_norm = isinstance(layer, keras.layers.BatchNormalization)
-        if batch_norm and layer.compute_dtype != "float16":
-            layer.call = lambda inputs, training=False, mask=None, layer=layer: fused(
-                layer, inputs, bool(training and layer.trainable)
-            )
-
-
 def over_replicas(optimizer: type[keras.Optimizer], replicas: int) -> type[keras.Optimizer]:
     """Makes an optimiser clip the gradient of the whole batch, not the part of each replica.
 
@@ -275,42 +227,6 @@ def over_replicas(optimizer: type[keras.Optimizer], replicas: int) -> type[keras
             return super().apply(mean, trainable_variables)
 
     return OverReplicas
-
-
-def resolve_precision(precision: str, device: str | None = None) -> str:
-    """Turns `auto` into the policy that is quickest here without losing accuracy.
-
-    Float16 with loss scaling on a GPU, bfloat16 on a TPU or a CPU that has the instructions, else
-    float32.
-
-    Args:
-        precision: `auto`, `float32`, `mixed_bfloat16` or `mixed_float16`.
-        device: Kind of device, `cpu`, `gpu` or `tpu`. Default: the best that the backend sees.
-
-    Returns:
-        The name of a Keras dtype policy.
-
-    Example:
-
-    >>> resolve_precision("float32"), resolve_precision("auto", "gpu")
-    ('float32', 'mixed_float16')
-    """
-    if precision != "auto":
-        return precision
-    device = device or find_devices()[0].partition(":")[0]
-    if device == "gpu":
-        return "mixed_float16"
-    fast = device == "tpu" or {"avx512_bf16", "amx_bf16"} & set(cpu_info("flags").split())
-    return "mixed_bfloat16" if fast else "float32"
-
-
-def cpu_info(key: str) -> str:
-    """Returns a line of Linux' `/proc/cpuinfo`, empty elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def set_seed(seed: int, deterministic: bool) -> None:

@@ -18,8 +18,9 @@ from agd_keras.inference.predictor import Predictor, load_model
 from agd_keras.training.build import compile_model, make_network, make_variables
 from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.checkpoint import STATE, SaveState
-from agd_keras.training.devices import open_devices, resolve_precision, set_seed
+from agd_keras.training.devices import open_devices, set_seed
 from agd_keras.training.interrupt import noticed
+from agd_keras.training.precision import resolve_precision
 from agd_keras.training.warm_start import copy_weights, freeze
 
 # Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older

@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agd_keras.config import load_config, make_config
+from agd_keras.config import make_config
 from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.io.labels import read_labelled
 from agd_keras.training.quiet import load_keras
+from agd_keras.values import load_config
 from agd_keras.view.case import Entry, Listing, Shown, flair_of, inside
 from agd_keras.view.predictions import TABLE, list_predictions
 from agd_keras.weights import find_model

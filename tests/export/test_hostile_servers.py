@@ -245,7 +245,7 @@ def test_a_few_mutated_answers():
     check_mutants(range(300))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_many_mutated_answers():
     check_mutants(range(300, 60_000))
 

@@ -131,7 +131,7 @@ def test_round_trip_in_a_fresh_process(saved_model, model, images, run_script, t
     assert printed.strip() == "same"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("size", SIZES[1:])
 def test_32_large_images(loaded, model, images, size):
     batch = np.resize(resized(images, *size), (32, *size, 3))

@@ -171,7 +171,7 @@ def test_a_few_mutants(tmp_path, kind):
         _check(tmp_path, kind, *_mutant(kind, number), write=number % 10 == 0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux tells it")
 @pytest.mark.parametrize("kind", KINDS)
 def test_thousands_of_mutants(tmp_path, kind, capfd):

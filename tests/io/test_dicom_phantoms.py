@@ -339,7 +339,7 @@ def test_any_encoding_is_the_plain_array(tmp_path_factory, phantom):
     _check_phantom(tmp_path_factory.mktemp("phantom"), *phantom)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @settings(max_examples=700, **SLOWLY)
 @given(phantom=_phantoms())
 def test_many_encodings_are_the_plain_array(tmp_path_factory, phantom):

@@ -181,8 +181,8 @@ CHECKS = {"nifti": (check_nifti, ENCODINGS), "pictures": (check_pictures, PICTUR
     [
         ("nifti", 25),
         ("pictures", 15),
-        pytest.param("nifti", 1000, marks=pytest.mark.slow),
-        pytest.param("pictures", 500, marks=pytest.mark.slow),
+        pytest.param("nifti", 1000, marks=pytest.mark.nightly),
+        pytest.param("pictures", 500, marks=pytest.mark.nightly),
     ],
 )
 def test_any_encoding_gives_the_same_mask(tmp_path_factory, kind, examples):

@@ -1,6 +1,7 @@
 """A run so small that it takes seconds, for all tests of training."""
 
 import csv
+import json
 import sys
 
 import keras
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from agd_keras.config import make_config, merge
+from agd_keras.config import make_config
+from agd_keras.runs.train import train
 from agd_keras.training import fit
+from agd_keras.values import merge
 
 TINY = {
     "data": {"image_size": 32, "portions": 6},
@@ -18,12 +21,14 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_batches():
+# Of the one run that is trained whole, for all tests that need such a one.
+WHOLE = {"training": {"epochs": 3}, "model": {"dropout": 0.3}}
+
+
+@pytest.fixture(autouse=True)
+def few_batches(monkeypatch):
     """Lets averaged weights get their statistics from two batches, as twenty take seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "CALIBRATION", 2)
-        yield
+    monkeypatch.setattr(fit, "CALIBRATION", 2)
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +39,22 @@ def tiny(small_phantom):
         return make_config(merge(TINY, {"data": {"path": str(small_phantom)}}, values))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, made_once, tmp_path_factory):
+    """A run folder, its config and the metrics that `train` returned; nobody may change it."""
+    config = tiny(**WHOLE)
+
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AGD_KERAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+            patch.setattr(fit, "CALIBRATION", 2)
+            metrics = train(config, folder / "run")
+        (folder / "returned.json").write_text(json.dumps(metrics))
+
+    folder = made_once("trained", make)
+    return folder / "run", config, json.loads((folder / "returned.json").read_text())
 
 
 @pytest.fixture(scope="session")

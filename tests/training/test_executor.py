@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agd_keras.config import make_config, merge, parse_setting
+from agd_keras.config import make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
@@ -20,6 +20,7 @@ from agd_keras.io.data_set import find_data_set
 from agd_keras.runs.executor import run_tasks
 from agd_keras.runs.run_folder import open_run
 from agd_keras.runs.train_fold import train_fold
+from agd_keras.values import merge, parse_setting
 
 CONFIG = {
     "data": {"image_size": 32, "folds": 2, "portions": 6},
@@ -114,7 +115,7 @@ def kill_worker_of(run: Path, index: int, killed: list[int]) -> None:
             killed.append(epochs(run, index))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fold_of_a_killed_worker_goes_on(ray_of_two_workers, small_phantom, tmp_path, capfd):
     run = make_run(tmp_path / "ray", small_phantom)
     killed: list[int] = []

@@ -24,11 +24,11 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 OPTIONS = {"training": {"epochs": 3}, "model": {"dropout": 0.3}}
 
 
-@pytest.fixture(scope="module")
-def whole(tiny, tmp_path_factory):
+@pytest.fixture
+def whole(finished, tiny):
     """A run that nothing stopped."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    train(tiny(**OPTIONS), out)
+    out, config, _ = finished
+    assert config == tiny(**OPTIONS)
     return out
 
 
@@ -233,7 +233,7 @@ def _wait_for(process, start):
     return time.monotonic()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_twenty_kills(tiny_command, tmp_path, assert_same_result, capfd):
     """SIGKILL at twenty random moments: of starting, training, saving, scoring."""
     options = {"training": {"epochs": 60, "deterministic": True, "schedule": "plateau"}}

@@ -13,10 +13,11 @@ from keras import layers
 from agd_keras.cli import evaluate as evaluate_command
 from agd_keras.cli import options
 from agd_keras.cli import train as train_command
-from agd_keras.config import load_config, make_config
+from agd_keras.config import make_config
 from agd_keras.errors import InputError
 from agd_keras.inference.predictor import Predictor, load_model, load_predictor
 from agd_keras.runs.train import train
+from agd_keras.values import load_config
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "own_network.md"
 pytestmark = pytest.mark.usefixtures("no_pictures")

@@ -9,11 +9,12 @@ from PIL import Image
 
 from agd_keras.cli import inspect
 from agd_keras.cli import train as train_command
-from agd_keras.config import load_config, make_config
+from agd_keras.config import make_config
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
-from agd_keras.runs.run_folder import resolve
+from agd_keras.runs.resolve import resolve
 from agd_keras.runs.train import train
+from agd_keras.values import load_config
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

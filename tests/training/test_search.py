@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agd_keras.config import RunConfig, differences, load_config, make_config, merge
+from agd_keras.config import RunConfig, differences, make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
 from agd_keras.data.splits import make_folds
@@ -21,6 +21,7 @@ from agd_keras.runs.search.ranking import rank_trials
 from agd_keras.runs.search.rounds import Round, load_rounds, paper_rounds, with_options
 from agd_keras.runs.search.search import search
 from agd_keras.runs.search.space import JOURNAL, distributions, load_space, options_of
+from agd_keras.values import load_config, merge
 from agd_keras.viz.charts import read_history
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: the extra `search`")

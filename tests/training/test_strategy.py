@@ -10,6 +10,7 @@ import pytest
 from agd_keras.errors import InputError
 from agd_keras.training import devices
 from agd_keras.training.fit import fit_fold
+from agd_keras.training.precision import cpu_info, resolve_precision
 
 FIGURES = ("loss", "edge_loss", "mask_loss", "mask_dice", "val_dice", "val_bce")
 # Two logical CPUs stand in for two GPUs.
@@ -54,11 +55,11 @@ def test_missing_devices_are_named(name, message, monkeypatch):
 
 
 def test_automatic_precision():
-    assert devices.resolve_precision("auto", "gpu") == "mixed_float16"
-    assert devices.resolve_precision("auto", "tpu") == "mixed_bfloat16"
-    bf16 = {"avx512_bf16", "amx_bf16"} & set(devices.cpu_info("flags").split())
-    assert devices.resolve_precision("auto", "cpu") == ("mixed_bfloat16" if bf16 else "float32")
-    assert devices.resolve_precision("mixed_float16", "cpu") == "mixed_float16"
+    assert resolve_precision("auto", "gpu") == "mixed_float16"
+    assert resolve_precision("auto", "tpu") == "mixed_bfloat16"
+    bf16 = {"avx512_bf16", "amx_bf16"} & set(cpu_info("flags").split())
+    assert resolve_precision("auto", "cpu") == ("mixed_bfloat16" if bf16 else "float32")
+    assert resolve_precision("mixed_float16", "cpu") == "mixed_float16"
 
 
 @pytest.mark.parametrize("option", ["study", "executor", "search"])
@@ -114,7 +115,7 @@ def _assert_equal(read_history, one, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("adam", marks=pytest.mark.nightly)])
 def test_two_devices_train_as_one(optimizer, tiny_command, read_history, tmp_path):
     # With clipping, sums over the batch in the loss, batch normalisation, averaged weights.
     training = {"training": {"epochs": 3, "optimizer": optimizer, "clip_norm": 0.1}}
@@ -150,7 +151,7 @@ def test_two_processes_train_as_one(tiny_command, read_history, tmp_path):
     assert (tmp_path / "two" / "metrics.json").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_precision_trains_to_the_same_dice(read_history, tmp_path):
     from agd_keras.config import make_config
     from agd_keras.data.phantom import make_phantom

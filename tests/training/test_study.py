@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agd_keras.config import differences, load_config, make_config, merge, parse_setting
+from agd_keras.config import differences, make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.slices import Slice, places
 from agd_keras.data.splits import load_folds, make_folds, select
@@ -20,10 +20,13 @@ from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.io.data_set import find_data_set
 from agd_keras.runs import train as train_module
 from agd_keras.runs.aggregate import gather, is_done, write_record
+from agd_keras.runs.environment import record_environment
 from agd_keras.runs.report import write_metrics
-from agd_keras.runs.run_folder import record_environment
-from agd_keras.runs.study import STUDIES, make_variants, run_study, study_tables
+from agd_keras.runs.study import run_study
+from agd_keras.runs.study_report import study_tables
 from agd_keras.runs.train import train
+from agd_keras.runs.variants import STUDIES, make_variants
+from agd_keras.values import load_config, merge, parse_setting
 
 TINY = {
     "data": {"image_size": 32, "folds": 3, "portions": 6},

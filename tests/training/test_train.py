@@ -1,7 +1,7 @@
 """Whole runs on a small phantom, also broken off, and the commands for them."""
 
 import json
-import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -12,7 +12,7 @@ import pytest
 
 from agd_keras.cli import evaluate as evaluate_command
 from agd_keras.cli import train as train_command
-from agd_keras.config import load_config, make_config
+from agd_keras.config import make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.slices import by_case
 from agd_keras.data.splits import load_folds
@@ -24,17 +24,9 @@ from agd_keras.io.data_set import find_data_set
 from agd_keras.io.labels import read_labelled
 from agd_keras.runs.train import resolve, train
 from agd_keras.training import fit as fit_fold_module
+from agd_keras.values import load_config
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
-@pytest.fixture(scope="module")
-def finished(tiny, tmp_path_factory):
-    """A run folder, its config and the metrics that `train` returned."""
-    os.environ["AGD_KERAS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    out = tmp_path_factory.mktemp("runs") / "run"
-    config = tiny()
-    return out, config, train(config, out)
 
 
 def test_run_folder_holds_what_is_promised(finished, read_history):
@@ -44,7 +36,7 @@ def test_run_folder_holds_what_is_promised(finished, read_history):
     written = json.loads((fold / "metrics.json").read_text())
     for group in ("protocol", "threshold", "pooled", "subject", "slice", "calibration"):
         assert written[group] == metrics[group]
-    assert len(read_history(fold)) == 2
+    assert len(read_history(fold)) == 3
     assert (fold / "report.html").is_file()
     assert {path.stem for path in (fold / "figures").glob("*.png")} >= {"cases", "training"}
     assert 0 < json.loads((fold / "fold.json").read_text())["seconds"] < 600
@@ -102,12 +94,13 @@ def test_same_config_gives_the_same_run(finished, tmp_path, assert_same_result):
     assert_same_result(tmp_path / "again" / "fold-0", out / "fold-0")
 
 
-def test_existing_folder_is_refused_replaced_or_gone_on_with(finished, tiny, tmp_path):
-    out, config, metrics = finished
+def test_existing_folder_is_refused_replaced_or_gone_on_with(finished, tmp_path):
+    original, config, metrics = finished
+    out = shutil.copytree(original, tmp_path / "run")
     before = (out / "fold-0" / "model.keras").stat().st_mtime_ns
     with pytest.raises(InputError, match="--resume or --overwrite"):
         train(config, out)
-    other = tiny(training={"seed": 1})
+    other = config.model_copy(update={"training": config.training.model_copy(update={"seed": 1})})
     with pytest.raises(InputError, match=r"not other training.seed"):
         train(other, out, resume=True)
     assert train(config, out, resume=True)["subjects"] == metrics["subjects"]  # nothing left to do
@@ -159,13 +152,17 @@ STEPS = 6  # an epoch
     [("stages", STEPS + 2), ("average", STEPS + 2), ("plateau", 6 * STEPS + 2)],
 )
 def test_broken_off_and_resumed_is_bit_identical(
-    recipe, stop, tiny, tmp_path, monkeypatch, read_history, assert_same_result
+    recipe, stop, tiny, finished, tmp_path, monkeypatch, read_history, assert_same_result
 ):
     config = tiny(**RECIPES[recipe])
     if recipe == "plateau":
         same = {"subject": {"mean_dice": 0.5}, "pooled": {"iou": 0.4, "bce": 0.3}}
         monkeypatch.setattr(fit_fold_module, "score_cached", lambda *_: same)
-    train(config, tmp_path / "whole")
+    whole, parts = tmp_path / "whole" / "fold-0", tmp_path / "parts" / "fold-0"
+    if config == finished[1]:
+        whole = finished[0] / "fold-0"
+    else:
+        train(config, tmp_path / "whole")
 
     class StopError(Exception):
         pass
@@ -177,7 +174,6 @@ def test_broken_off_and_resumed_is_bit_identical(
 
     with pytest.raises(StopError):
         train(config, tmp_path / "parts", callbacks=[Interrupt()])
-    whole, parts = (tmp_path / name / "fold-0" for name in ("whole", "parts"))
     assert len(read_history(parts)) == stop // STEPS
     train(config, tmp_path / "parts", resume=True)
     assert_same_result(whole, parts)

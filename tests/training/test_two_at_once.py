@@ -13,6 +13,7 @@ from agd_keras.io.data_set import find_data_set
 from agd_keras.io.fingerprint import digest_cases
 from agd_keras.locks import locked
 from agd_keras.runs import run_folder
+from agd_keras.runs.resolve import resolve
 from agd_keras.runs.search.search import search
 from agd_keras.runs.search.search_folder import open_search
 from agd_keras.runs.study import run_study
@@ -94,7 +95,7 @@ def test_a_search_that_is_trained(held, option, tiny, small_phantom, tmp_path):
     cases = find_data_set(small_phantom)
     settings = {
         **{
-            "config": run_folder.resolve(tiny()).model_dump(mode="json"),
+            "config": resolve(tiny()).model_dump(mode="json"),
             "rounds": [],
             "space": None,
         },

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from agd_keras.cli import train as command
-from agd_keras.config import load_config
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.inference.predictor import load_model
@@ -19,16 +18,15 @@ from agd_keras.runs.start import network_of, resolve_init
 from agd_keras.runs.train import train
 from agd_keras.training.build import fuse_normalization
 from agd_keras.training.warm_start import copy_weights, freeze
+from agd_keras.values import load_config
 
 SMALL = {"filters": (4, 8), "skips": (1, 2), "attention_at": (2,), "edge_filters": 4}
 
 
-@pytest.fixture(scope="module")
-def base(tiny, tmp_path_factory):
+@pytest.fixture
+def base(finished):
     """A run to start from, of patients that it calls by its own names."""
-    run = tmp_path_factory.mktemp("runs") / "base"
-    train(tiny(data={"folds": 0}, training={"epochs": 1}), run)
-    return run
+    return finished[0]
 
 
 def test_weights_are_copied_whatever_the_size_of_the_image():

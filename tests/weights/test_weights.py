@@ -6,10 +6,11 @@ import shutil
 import pytest
 
 from agd_keras import weights
-from agd_keras.config import differences, load_config, make_config
+from agd_keras.config import differences, make_config
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.inference.predictor import load_model, load_predictor
+from agd_keras.values import load_config
 from agd_keras.weights import find_model, shipped
 
 

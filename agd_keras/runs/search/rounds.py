@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from agd_keras.config import RunConfig, make_config, merge, read_yaml
+from agd_keras.config import RunConfig, make_config
 from agd_keras.errors import InputError
+from agd_keras.values import merge, read_yaml
 
 # The same in all trials: what they are compared on and by.
 FIXED = ("data.path", "data.layout", "data.persons", "training.monitor")

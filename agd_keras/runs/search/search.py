@@ -12,14 +12,10 @@ from agd_keras.data.splits import Fold
 from agd_keras.errors import InputError
 from agd_keras.io.fingerprint import digest_cases
 from agd_keras.locks import locked
+from agd_keras.runs.data_record import check_data
+from agd_keras.runs.environment import record_environment
 from agd_keras.runs.executor import run_tasks
-from agd_keras.runs.run_folder import (
-    check_data,
-    deal_folds,
-    record_environment,
-    refuse_multiworker,
-    resolve,
-)
+from agd_keras.runs.resolve import deal_folds, refuse_multiworker, resolve
 from agd_keras.runs.search import space as spaces
 from agd_keras.runs.search.ranking import Ranking, rank_trials, write_ranking
 from agd_keras.runs.search.rounds import Round, with_options

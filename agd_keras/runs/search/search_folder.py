@@ -8,12 +8,14 @@ from typing import Any
 
 import yaml
 
-from agd_keras.config import differences, make_config, read_yaml
+from agd_keras.config import differences, make_config
 from agd_keras.errors import InputError
 from agd_keras.files import filled, write_text
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.runs.run_folder import check_data, check_existing, refuse_training, save_data
+from agd_keras.runs.data_record import check_data, save_data
+from agd_keras.runs.run_folder import check_existing, refuse_training
 from agd_keras.runs.search.space import JOURNAL
+from agd_keras.values import read_yaml
 
 SETTINGS, OPTIONS, RESULT = "search.yaml", "options.yaml", "result.json"
 # Settings that must not change on the way, beside the config; trials may be added.

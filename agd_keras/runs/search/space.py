@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from agd_keras.config import read_yaml
 from agd_keras.errors import InputError
 from agd_keras.runs.search.rounds import check_option, option_type
+from agd_keras.text import clean
+from agd_keras.values import read_yaml
 
 if TYPE_CHECKING:
     import optuna
@@ -106,8 +107,7 @@ def _distribution(name: Any, wanted: Any, where: str) -> "optuna.distributions.B
         made = IntDistribution if kind is int else FloatDistribution
         return made(**numbers, log=bool(wanted.get("log", False)))
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{where}: {name}: not a range ({reason})") from None
+        raise InputError(f"{where}: {name}: not a range ({clean(error)})") from None
 
 
 def open_study(folder: str | Path, monitor: str, prune: bool) -> "optuna.Study":
@@ -143,7 +143,7 @@ def open_study(folder: str | Path, monitor: str, prune: bool) -> "optuna.Study":
     except OSError as error:
         raise InputError(f"{path}: cannot be used ({error.strerror or error})") from None
     except (ValueError, LookupError, AssertionError, TypeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = clean(error) or type(error).__name__
         raise InputError(f"{path}: damaged, expected the journal of a search ({reason})") from None
 
 
