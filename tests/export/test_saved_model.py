@@ -24,6 +24,7 @@ ANY, ANY4 = (None, None, None, 3), (None, None, None, 1)
 ANSWER = {"probability": (tf.float32, ANY4), "mask": (tf.uint8, ANY4)}
 STACK = {name: (dtype, (None, *shape)) for name, (dtype, shape) in ANSWER.items()}
 NETWORK = (tf.float32, (None, 32, 32, 1))
+RECORD_BYTES = len(json.dumps(Preprocessor(32).to_values()))
 DECLARED = {
     "serving_default": ({"image": (tf.float32, ANY)}, ANSWER),
     "uint8": ({"image": (tf.uint8, ANY)}, ANSWER),
@@ -34,6 +35,7 @@ DECLARED = {
         {"x": (tf.float32, (None,))},
         dict.fromkeys(("temperature", "threshold"), (tf.float32, (None,))),
     ),
+    "preprocessor": ({"x": (tf.float32, (None,))}, {"json": (tf.uint8, (None, RECORD_BYTES))}),
 }
 
 
@@ -301,7 +303,7 @@ def test_the_predictor_takes_the_folder(saved_model, model, images):
     expected = Predictor([model]).predict_patient(images)
     for folder in (saved_model, saved_model / "1"):
         predictor = load_predictor(folder)
-        assert predictor.image_size == 32
+        assert predictor.preprocessor.image_size == 32
         np.testing.assert_allclose(predictor.predict_patient(images), expected, atol=1e-5)
 
 
