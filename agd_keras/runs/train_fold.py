@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from agd_keras.config import make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
+from agd_keras.data.preprocessor import preprocessor_of
 from agd_keras.data.slices import places
 from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
@@ -54,9 +54,10 @@ def train_fold(
     # Here, and not above, so that importing this module needs no Keras.
     import keras
 
-    from agd_keras.inference.calibration import Calibration, fit_calibration, write_calibration
+    from agd_keras.inference.calibration import fit_calibration, write_calibration
     from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
+    from agd_keras.inference.stored_preprocessor import write_preprocessor
     from agd_keras.runs.environment import record_environment
     from agd_keras.runs.evaluate_model import assess
     from agd_keras.runs.follow import followed
@@ -80,8 +81,7 @@ def train_fold(
             return
         found = find_data(config.data.path, config.data.layout, config.data.persons)
         cases = {case.case_id: case for case in found}
-        normalization = config.data.normalization
-        cache = build_cache(found, config.data.image_size, normalization=normalization)
+        cache = build_cache(found, preprocessor_of(config.data))
         check_data(run, list(cases.values()), cache.digests)  # of this machine
         parts = {
             part: select(cache.slices, getattr(fold, part), config.data.split) for part in PARTS
@@ -106,13 +106,13 @@ def train_fold(
         if not writes:
             return
 
+        write_preprocessor(model, cache.preprocessor)
         # As it was trained: an earlier start may have calibrated it.
-        plain = Calibration(normalization=normalization)
-        trained = Predictor([load_model(model, compiled=False)], calibration=plain)
+        trained = Predictor([load_model(model, compiled=False)], preprocessor=cache.preprocessor)
         scored = places(parts["validation"])
         predict = partial(predict_case, trained)
         fitted = fit_calibration(predict, [cases[case] for case in scored], scored)
-        write_calibration(model, replace(fitted, normalization=normalization))
+        write_calibration(model, fitted)
         predictor = load_predictor(model)
         parameters = predictor.models[0].count_params()
 

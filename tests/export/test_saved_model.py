@@ -10,12 +10,12 @@ from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from agd_keras.data.preprocess import normalize_patient, resize_image, resize_probability
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.export import saved_model as module
 from agd_keras.export.bundle import WARMUP
 from agd_keras.export.parity import read_parity
 from agd_keras.export.saved_model import export_saved_model, make_signatures, write_saved_model
-from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.exported import load_artefact
 from agd_keras.inference.predictor import Predictor, load_predictor
 
@@ -24,6 +24,7 @@ ANY, ANY4 = (None, None, None, 3), (None, None, None, 1)
 ANSWER = {"probability": (tf.float32, ANY4), "mask": (tf.uint8, ANY4)}
 STACK = {name: (dtype, (None, *shape)) for name, (dtype, shape) in ANSWER.items()}
 NETWORK = (tf.float32, (None, 32, 32, 1))
+RECORD_BYTES = len(json.dumps(Preprocessor(32).to_values()))
 DECLARED = {
     "serving_default": ({"image": (tf.float32, ANY)}, ANSWER),
     "uint8": ({"image": (tf.uint8, ANY)}, ANSWER),
@@ -34,6 +35,7 @@ DECLARED = {
         {"x": (tf.float32, (None,))},
         dict.fromkeys(("temperature", "threshold"), (tf.float32, (None,))),
     ),
+    "preprocessor": ({"x": (tf.float32, (None,))}, {"json": (tf.uint8, (None, RECORD_BYTES))}),
 }
 
 
@@ -301,7 +303,7 @@ def test_the_predictor_takes_the_folder(saved_model, model, images):
     expected = Predictor([model]).predict_patient(images)
     for folder in (saved_model, saved_model / "1"):
         predictor = load_predictor(folder)
-        assert predictor.image_size == 32
+        assert predictor.preprocessor.image_size == 32
         np.testing.assert_allclose(predictor.predict_patient(images), expected, atol=1e-5)
 
 
@@ -395,9 +397,10 @@ def test_background_is_that_of_the_predictor(loaded, model, images):
 
 
 def test_a_model_of_another_normalisation_says_so_and_is_served_by_it(model, images):
-    made = make_signatures(model, normalization="brain")
-    assert made["normalization"](tf.zeros(2))["normalization"].numpy().tolist() == [1, 1]
-    assert "normalization" not in make_signatures(model)
-    own = Predictor([model], calibration=Calibration(normalization="brain"))
+    brain = Preprocessor(32, normalization="brain")
+    made = make_signatures(model, preprocessor=brain)
+    told = made["preprocessor"](tf.zeros(2))["json"].numpy()
+    assert [Preprocessor.from_values(json.loads(bytes(row))) for row in told] == [brain] * 2
+    own = Predictor([model], preprocessor=brain)
     served = made["patient"](tf.cast(images[None], tf.float32))["probability"][0, ..., 0]
     np.testing.assert_allclose(served, own.predict_patient(images), atol=1e-4)
