@@ -145,7 +145,12 @@ def assess(
     if chosen:  # none of healthy controls
         drawn["cases"] = overlays.cases(chosen)
     drawn |= charts.summary_figures(metrics)
-    drawn |= {f"maps_{case.rank}": overlays.maps(case.image, case.maps) for case in chosen}
+    drawn |= {
+        f"maps_{case.rank}": overlays.maps(
+            case.image, case.maps, number=case.number, sides=case.sides
+        )
+        for case in chosen
+    }
     drawn |= {f"scroll_{case.rank}": case.film for case in chosen if case.rank in FILMS}
     if uncertain:
         done.clear()

@@ -48,6 +48,17 @@ def show_slice(
     axes.autoscale(False)  # an outline along the rim does not widen the picture
 
 
+def write_sides(axes: Axes) -> None:
+    """Writes R and L at the sides of the patient, who is seen from below.
+
+    Args:
+        axes: Where a slice is drawn whose orientation is known.
+    """
+    for at, letter, align in ((0.02, "R", "left"), (0.98, "L", "right")):
+        place = {"ha": align, "va": "center", "transform": axes.transAxes}
+        axes.text(at, 0.5, letter, color="white", fontsize=8, **place)
+
+
 def draw_outline(axes: Axes, mask: np.ndarray, color: str, style: str = "solid") -> None:
     """Draws the outline of a mask, along the borders of its pixels' centres.
 
