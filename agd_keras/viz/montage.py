@@ -1,6 +1,7 @@
 """Slices side by side: the contrasts of one, or many in one contrast, with outlines of masks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -54,9 +55,9 @@ def write_sides(axes: Axes) -> None:
     Args:
         axes: Where a slice is drawn whose orientation is known.
     """
-    for at, letter, align in ((0.02, "R", "left"), (0.98, "L", "right")):
-        place = {"ha": align, "va": "center", "transform": axes.transAxes}
-        axes.text(at, 0.5, letter, color="white", fontsize=8, **place)
+    style: dict[str, Any] = {"va": "center", "color": "white", "fontsize": 8}
+    axes.text(0.02, 0.5, "R", ha="left", transform=axes.transAxes, **style)
+    axes.text(0.98, 0.5, "L", ha="right", transform=axes.transAxes, **style)
 
 
 def draw_outline(axes: Axes, mask: np.ndarray, color: str, style: str = "solid") -> None:
