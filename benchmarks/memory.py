@@ -62,6 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--slices", type=int, default=10_000)
     options = parser.parse_args()
+    if options.slices < 2000:
+        parser.error(f"--slices {options.slices}: expected at least 2000, to compare thousands")
     if sys.platform != "linux":
         sys.exit("benchmarks/memory.py: expected Linux")
     load_keras()
