@@ -123,6 +123,8 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=10_000)
     parser.add_argument("--train", action="store_true", help="measure agd-train")
     options = parser.parse_args()
+    if options.slices < 2000:
+        parser.error(f"--slices {options.slices}: expected at least 2000, to compare thousands")
     if sys.platform != "linux":
         sys.exit("benchmarks/memory.py: expected Linux")
     if options.train:

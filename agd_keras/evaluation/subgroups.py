@@ -10,6 +10,7 @@ from agd_keras.evaluation import scores
 
 # The second part of a TCGA case id names the institution that sent the tissue.
 TCGA = re.compile(r"TCGA_([A-Z0-9]{2})_[A-Z0-9]{4}")
+FEWEST = 5  # patients in a group that says anything: a third of four is one patient
 
 
 def subgroups(subjects: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -21,21 +22,22 @@ def subgroups(subjects: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     Returns:
         A row for each third of the patients by volume of the tumour, and for each institution:
         `group`, `value`, `patients`, `mean_dice`, `ci95_dice` (None for fewer than two patients),
-        `median_dice`, `min_dice`. Patients without tumour are in no third.
+        `median_dice`, `min_dice`. Patients without tumour are in no third; fewer than 15 with
+        tumour make none.
 
     Example:
 
-    >>> subjects = {f"TCGA_CS_000{i}": {"dice": i / 10, "voxels_true": i} for i in range(1, 7)}
+    >>> subjects = {f"TCGA_CS_{i:04}": {"dice": i / 20, "voxels_true": i} for i in range(1, 17)}
     >>> [(row["value"], row["patients"]) for row in subgroups(subjects)]
-    [('1 to 2 voxels', 2), ('3 to 4 voxels', 2), ('5 to 6 voxels', 2), ('CS', 6)]
+    [('1 to 6 voxels', 6), ('7 to 11 voxels', 5), ('12 to 16 voxels', 5), ('CS', 16)]
     """
     tumors = sorted((s for s in subjects.values() if s["voxels_true"]), key=_volume)
     rows = []
-    for third in np.array_split(np.arange(len(tumors)), 3):
+    thirds = np.array_split(np.arange(len(tumors)), 3) if len(tumors) >= 3 * FEWEST else []
+    for third in thirds:
         part = [tumors[place] for place in third]
-        if part:
-            value = f"{_volume(part[0]):,} to {_volume(part[-1]):,} voxels"
-            rows.append(_row("tumour", value, part))
+        value = f"{_volume(part[0]):,} to {_volume(part[-1]):,} voxels"
+        rows.append(_row("tumour", value, part))
     matches = {patient: TCGA.match(patient) for patient in subjects}
     if all(matches.values()):
         sites: dict[str, list[Mapping[str, Any]]] = {}

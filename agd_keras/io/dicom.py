@@ -10,8 +10,9 @@ from agd_keras.errors import InputError
 from agd_keras.io.case import Case, one_line, stack_channels
 from agd_keras.io.dicom_candidate import read_candidates
 from agd_keras.io.dicom_choice import choose_series
+from agd_keras.io.dicom_decode import read_header
 from agd_keras.io.dicom_seg import write_segmentation
-from agd_keras.io.dicom_series import read_header, read_series
+from agd_keras.io.dicom_series import read_series
 from agd_keras.io.geometry import axial_spacing, to_axial
 from agd_keras.io.resample import Placed, match_grids
 

@@ -13,7 +13,7 @@ import numpy as np
 from agd_keras.errors import InputError
 from agd_keras.io.case import one_line
 from agd_keras.io.contrasts import OTHER, agent_given, enhancement, name_contrast, words_of
-from agd_keras.io.dicom_series import read_header
+from agd_keras.io.dicom_decode import read_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset

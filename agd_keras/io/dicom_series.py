@@ -9,13 +9,11 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.io.case import check_voxels, one_line
-from agd_keras.io.dicom_decode import functional_group, identifier, read_frames, read_header
+from agd_keras.io.dicom_decode import functional_group, identifier, read_frames
 from agd_keras.io.geometry import check_affine
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-__all__ = ["Series", "read_header", "read_series"]
 
 _TOLERANCE = 1e-3  # between planes, in mm or of a unit vector: archives round
 _ROUNDED = 0.02  # products of unit vectors of two decimals

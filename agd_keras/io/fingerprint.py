@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from agd_keras.errors import InputError
+from agd_keras.files import naming
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.io.image_files import read_bytes
 
 _DIGITS = 64  # of a SHA-256
 
@@ -25,12 +26,22 @@ def digest_cases(cases: Iterable[CaseRef]) -> dict[str, str]:
         InputError: A file cannot be read.
     """
 
-    def digest(files: tuple[Path, ...]) -> str:
-        return "".join(hashlib.sha256(read_bytes(path)).hexdigest() for path in files)
-
     parts = _parts(cases)
     with ThreadPoolExecutor() as threads:
-        return dict(zip(parts, threads.map(digest, parts.values()), strict=True))
+        return dict(zip(parts, threads.map(_digest, parts.values()), strict=True))
+
+
+def _digest(files: tuple[Path, ...]) -> str:
+    try:
+        return "".join([_digest_file(path) for path in files])
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def _digest_file(path: Path) -> str:
+    """Digests a file of any size piece by piece, without holding it in memory."""
+    with naming(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint_of(digests: Mapping[str, str]) -> str:

@@ -213,7 +213,8 @@ def report_run(run: str | Path) -> dict[str, Any]:
         data=f"{config.data.path}: trained on {trained}.",
         data_license="none needed: computed, of no patient"
         if config.data.path == "phantom"
-        else "that of the images; CC BY-NC-SA 4.0 for LGG (kaggle_3m)",
+        else "that of the images"
+        + (", CC BY-NC-SA 4.0" if Path(config.data.path).name == "kaggle_3m" else ""),
         parameters=record["parameters"],
     )
     return metrics

@@ -141,22 +141,15 @@ def assess(
     write_metrics(metrics, folder / "metrics.json")
 
     chosen = overlays.pick_cases(predict, cases, metrics, scored, explain, make_mask)
-    drawn: dict[str, Figure | bytes] = {}
-    if chosen:  # none of healthy controls
-        drawn["cases"] = overlays.cases(chosen)
-    drawn |= charts.summary_figures(metrics)
-    drawn |= {f"maps_{case.rank}": overlays.maps(case.image, case.maps) for case in chosen}
-    drawn |= {f"scroll_{case.rank}": case.film for case in chosen if case.rank in FILMS}
+    drawn = draw_cases(chosen) | charts.summary_figures(metrics)
     if uncertain:
         done.clear()
         found = evaluate_uncertainty(partial(predict_maps, uncertain), cases, threshold, on_case)
-        text = json.dumps({"method": uncertainty, **found}, indent=1, allow_nan=False)
-        write_text(folder / UNCERTAINTY, text + "\n")
+        _write_json({"method": uncertainty, **found}, folder / UNCERTAINTY)
         drawn["filtering_curves"] = charts.filtering_curves(found)
         drawn["risk_coverage"] = charts.risk_coverage(found)
     if study:
-        text = json.dumps(study, indent=1, allow_nan=False)
-        write_text(folder / READERS, text + "\n")
+        _write_json(study, folder / READERS)
         drawn["readers"] = readers_figure(study)
     if history:
         drawn["training"] = charts.training_curves(charts.read_history(history))
@@ -164,6 +157,26 @@ def assess(
     tables = [readers_table(study)] if study else []
     write_report(folder, metrics, drawn, title=title, tables=tables)
     return {**metrics, "readers": study} if study else metrics
+
+
+def draw_cases(chosen: Sequence[overlays.Shown]) -> dict[str, Figure | bytes]:
+    """Draws what a report shows of its cases.
+
+    Args:
+        chosen: What `pick_cases` returned, nothing for healthy controls.
+
+    Returns:
+        Figures by the names of `RESULTS`, and films as `scroll` returns them.
+    """
+    drawn: dict[str, Figure | bytes] = {"cases": overlays.cases(chosen)} if chosen else {}
+    for case in chosen:
+        options: dict[str, Any] = {"number": case.number, "sides": case.sides}
+        drawn[f"maps_{case.rank}"] = overlays.maps(case.image, case.maps, **options)
+    return drawn | {f"scroll_{case.rank}": case.film for case in chosen if case.rank in FILMS}
+
+
+def _write_json(found: Mapping[str, Any], path: Path) -> None:
+    write_text(path, json.dumps(found, indent=1, allow_nan=False) + "\n")
 
 
 def evaluate_model(

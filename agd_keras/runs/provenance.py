@@ -50,9 +50,10 @@ def find_origin(model: str | Path, cases: Iterable[CaseRef]) -> dict[str, Any]:
     sections = (config.get(name) for name in ("data", "training"))
     data, training = (one if isinstance(one, dict) else {} for one in sections)
     folds = data.get("folds")
+    named = ", ".join(f"fold-{index}" for index in indices)  # as their folders are called
     origin |= {
         "split": _plain(data.get("split")),
-        "folds": f"{', '.join(map(str, indices))} of {_plain(folds)}" if folds else None,
+        "folds": f"{named} of {_plain(folds)}" if folds else None,
         "augmentation": _plain(data.get("augment")),
         "seed": _plain(training.get("seed")),
         "model": f"{_plain(config.get('preset'))} ({model})",

@@ -29,6 +29,7 @@ from agd_keras.runs.baselines import (
     show,
     warnings,
 )
+from agd_keras.runs.headline import headline, main_metrics
 from agd_keras.text import clean, markdown, markdown_code, printable
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ def write_report(
     """
     subjects = sorted(metrics["subjects"].items(), key=lambda item: item[1]["dice"])
     empty = {"who": "always empty", "protocol": "the same patients", **always_empty(metrics)}
+    drawn = {name: _base64(figure) for name, figure in figures.items()}
     text = render(
         "report.html",
         title=title,
@@ -198,7 +200,15 @@ def write_report(
         rows=rows(metrics),
         columns=COLUMNS,
         anchors=[own_row(metrics), empty, *ANCHORS],
-        images={name: _base64(figure) for name, figure in figures.items()},
+        headline=headline(metrics),
+        main=main_metrics(metrics),
+        pictures={name: image for name, image in drawn.items() if name.endswith("cases")},
+        films={name: image for name, image in drawn.items() if name.startswith("scroll_")},
+        charts={
+            name: image
+            for name, image in drawn.items()
+            if not name.endswith("cases") and not name.startswith("scroll_")
+        },
         subject_keys=SUBJECT_KEYS,
         subjects=subjects,
         distances=distance_note(metrics),
@@ -236,6 +246,7 @@ def write_model_card(
         data=data,
         data_license=data_license,
         parameters=parameters,
+        headline=headline(metrics),
         protocol=own_row(metrics)["protocol"],
         warnings=warnings(metrics),
         rows=rows(metrics),

@@ -157,7 +157,8 @@ class _Predicted:
 
     def _read_segmentation(self, path: Path) -> np.ndarray:
         """Puts the frames of a DICOM segmentation, which leaves out empty ones, in their places."""
-        from agd_keras.io.dicom_series import read_header, read_series
+        from agd_keras.io.dicom_decode import read_header
+        from agd_keras.io.dicom_series import read_series
 
         if self.source is None:
             raise InputError(f"{path}: name the folder of the DICOM series too")

@@ -1,9 +1,10 @@
 """A patient's slices as an animation, from the lowest to the highest, small enough for a report."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from scipy import ndimage
 
 from agd_keras.io.image_files import FLAIR
@@ -13,13 +14,19 @@ from agd_keras.viz.montage import grey_range
 GREYS = 32  # with more the files grow, with fewer the brain has steps
 PIXELS = 2_400_000  # of all slices together: keeps the file below 1 MB
 SIDE, MARGIN = 256, 4
+LETTERS = 11  # height of what is written, in pixels
 BAR = 12  # height of the strip below the slices: two rows and a little air
 
 _BLUE, _ORANGE, _WHITE = GREYS, GREYS + 1, GREYS - 1
 
 
 def scroll(
-    images: np.ndarray, truth: np.ndarray, prediction: np.ndarray, milliseconds: int = 150
+    images: np.ndarray,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    milliseconds: int = 150,
+    numbers: Sequence[int] = (),
+    sides: bool = False,
 ) -> bytes:
     """Makes an animated GIF of FLAIR with the outlines of both masks.
 
@@ -32,6 +39,8 @@ def scroll(
         truth: Boolean array of shape `(slices, height, width)`.
         prediction: Boolean array of the same shape.
         milliseconds: Time for each slice.
+        numbers: Number of each slice, to write on it. Default: from 1.
+        sides: Whether the patient's right and left are known: they are written too.
 
     Returns:
         The content of an animated GIF, cut to the head, 32 grey levels.
@@ -55,6 +64,8 @@ def scroll(
         _frame(flair[place], [mask[place] for mask in masks], found, place, (width, height))
         for place in range(len(flair))
     ]
+    for frame, number in zip(frames, numbers or range(1, len(frames) + 1), strict=True):
+        _label(frame, str(number), (width, height), sides)
     buffer = io.BytesIO()
     options = {"save_all": True, "append_images": frames[1:], "duration": milliseconds, "loop": 0}
     frames[0].save(buffer, "GIF", optimize=False, **options)
@@ -98,6 +109,17 @@ def _frame(
     strip.rectangle((starts[place], size[1] + 1, last, size[1] + BAR - 1), outline=_WHITE)
     picture.putpalette(_PALETTE)
     return picture
+
+
+def _label(frame: Image.Image, number: str, size: tuple[int, int], sides: bool) -> None:
+    """Writes the number of a slice and the sides of the patient, who is seen from below."""
+    text, (width, height) = ImageDraw.Draw(frame), size
+    text.fontmode = "1"  # blends no colours of the palette
+    font = ImageFont.load_default(LETTERS)
+    text.text((2, 1), number, _WHITE, font)
+    if sides:
+        text.text((2, height / 2), "R", _WHITE, font, "lm")
+        text.text((width - 2, height / 2), "L", _WHITE, font, "rm")
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Slices side by side: the contrasts of one, or many in one contrast, with outlines of masks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,6 +47,17 @@ def show_slice(
     axes.imshow(plane, cmap="gray", vmin=black, vmax=white, interpolation="nearest", aspect=aspect)
     axes.set_axis_off()
     axes.autoscale(False)  # an outline along the rim does not widen the picture
+
+
+def write_sides(axes: Axes) -> None:
+    """Writes R and L at the sides of the patient, who is seen from below.
+
+    Args:
+        axes: Where a slice is drawn whose orientation is known.
+    """
+    style: dict[str, Any] = {"va": "center", "color": "white", "fontsize": 8}
+    axes.text(0.02, 0.5, "R", ha="left", transform=axes.transAxes, **style)
+    axes.text(0.98, 0.5, "L", ha="right", transform=axes.transAxes, **style)
 
 
 def draw_outline(axes: Axes, mask: np.ndarray, color: str, style: str = "solid") -> None:

@@ -16,7 +16,7 @@ from agd_keras.io.labels import read_labelled
 from agd_keras.text import clean, in_picture
 from agd_keras.viz.animation import scroll
 from agd_keras.viz.colors import OVERLAY, PREDICTION, TRUTH
-from agd_keras.viz.montage import draw_outline, show_slice
+from agd_keras.viz.montage import draw_outline, show_slice, write_sides
 
 RANKS = ("best", "median", "worst")
 
@@ -33,6 +33,8 @@ class Shown:
         maps: Maps to lay over the slice, as `maps` takes them.
         rank: Which of `RANKS` its patient is, if any.
         film: All slices of its patient that were scored, as `scroll` shows them.
+        number: Number of the slice.
+        sides: Whether the patient's right and left are known.
     """
 
     title: str
@@ -42,6 +44,8 @@ class Shown:
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     rank: str | None = None
     film: bytes = b""
+    number: int | None = None
+    sides: bool = False
 
 
 def pick_cases(
@@ -88,15 +92,22 @@ def pick_cases(
         prediction = make_mask(probability) if make_mask else probability >= metrics["threshold"]
         places = list(range(len(truth)) if scored is None else scored[patient])
         i = max(places, key=lambda place: truth[place].sum())
-        number = refs[patient].numbers[i] if refs[patient].numbers else i + 1
+        numbers = refs[patient].numbers or range(1, len(truth) + 1)
+        number, sides = numbers[i], case.spacing is not None  # pictures do not tell
         dice, named = entries[patient]["dice"], clean(patient, 40)
         # Of an even number the median lies between two patients, of whom this is the lower one.
         apart = rank == "median" and f"{dice:.3f}" != f"{median:.3f}"
         beside = f", next to {median:.3f}" if apart else ""
         title = f"{rank.capitalize()}: Dice {dice:.3f}{beside}\n{named}, slice {number}"
         maps = explain(case, i) if explain else {}
-        film = scroll(case.images[places], truth[places], prediction[places])
-        shown[patient] = Shown(title, case.images[i], truth[i], prediction[i], maps, rank, film)
+        film = scroll(
+            *(case.images[places], truth[places], prediction[places]),
+            numbers=[numbers[place] for place in places],
+            sides=sides,
+        )
+        shown[patient] = Shown(
+            *(title, case.images[i], truth[i], prediction[i], maps, rank, film, number, sides)
+        )
     return list(shown.values())
 
 
@@ -123,6 +134,9 @@ def cases(chosen: Sequence[Shown]) -> Figure:
         show_slice(outlined, case.image[..., FLAIR])
         draw_outline(outlined, case.truth, TRUTH)
         draw_outline(outlined, case.prediction, PREDICTION, "dashed")
+        if case.sides:
+            write_sides(plain)
+            write_sides(outlined)
     figure.legend(
         handles=[
             Line2D([], [], color=TRUTH, label="truth"),
@@ -140,6 +154,8 @@ def maps(
     named: Mapping[str, np.ndarray],
     label: str = "probability or attention (0 to 1)",
     aspect: float = 1.0,
+    number: int | None = None,
+    sides: bool = False,
 ) -> Figure:
     """Lays maps over the FLAIR slice: probability of tumour and edge, attention, uncertainty.
 
@@ -149,6 +165,8 @@ def maps(
             it is stretched over the slice.
         label: What the values are, and their unit, for the colour bar.
         aspect: Height of a pixel over its width.
+        number: Number of the slice.
+        sides: Whether the patient's right and left are known.
 
     Returns:
         The figure, with one colour bar from 0 to 1.
@@ -162,8 +180,11 @@ def maps(
     height, width = image.shape[:2]
     figure = Figure(figsize=(2.2 * (len(named) + 1) + 0.6, 2.7), layout="constrained")
     panels = figure.subplots(1, len(named) + 1, squeeze=False)[0]
-    for axes, title in zip(panels, ("FLAIR", *named), strict=True):
+    plain = "FLAIR" if number is None else f"FLAIR, slice {number}"
+    for axes, title in zip(panels, (plain, *named), strict=True):
         show_slice(axes, image[..., FLAIR], aspect=aspect)
+        if sides:
+            write_sides(axes)
         axes.set_title(in_picture(title), fontsize=9)
     for axes, values in zip(panels[1:], named.values(), strict=True):
         drawn = axes.imshow(

@@ -33,12 +33,15 @@ def test_groups_hold_every_patient_once_and_average_as_all():
 
 
 def test_thirds_are_ordered_by_volume_and_leave_out_the_healthy():
-    subjects = _subjects("abcdef") | {"healthy": {"dice": 1.0, "voxels_true": 0}}
+    subjects = _subjects("abcdefghijklmno") | {"healthy": {"dice": 1.0, "voxels_true": 0}}
     rows = subgroups(subjects)
-    assert [row["patients"] for row in rows] == [2, 2, 2]
+    assert [row["patients"] for row in rows] == [5, 5, 5]
     volumes = sorted(one["voxels_true"] for one in subjects.values())[1:]
-    assert rows[2]["value"] == f"{volumes[4]:,} to {volumes[5]:,} voxels"
+    assert rows[2]["value"] == f"{volumes[10]:,} to {volumes[14]:,} voxels"
+    del subjects["a"]
+    assert subgroups(subjects) == []  # thirds of so few would be chance
 
 
 def test_ids_of_other_data_have_no_institution():
-    assert {row["group"] for row in subgroups(_subjects(["TCGA_CS_0001", "case_7"]))} == {"tumour"}
+    names = ["TCGA_CS_0001", *map(str, range(20))]
+    assert {row["group"] for row in subgroups(_subjects(names))} == {"tumour"}

@@ -51,6 +51,16 @@ pairs = array_shapes(min_dims=3, max_dims=3, min_side=2, max_side=6).flatmap(
 )
 
 
+def test_two_pixels_are_close_unless_said_otherwise():
+    truth, prediction = np.zeros((2, 1, 1, 8), bool)
+    truth[0, 0, 0] = True
+    for distance, close in ((1, 1.0), (2, 1.0), (3, 0.0)):
+        prediction[:] = False
+        prediction[0, 0, distance] = True
+        assert surface_figures(truth, prediction) == (distance, close)
+        assert nsd(truth, prediction) == close
+
+
 @given(pairs)
 @settings(deadline=None, max_examples=60)
 def test_any_stacks_equal_brute_force(pair):

@@ -205,7 +205,7 @@ def test_patients_that_the_run_has_seen_are_counted(model, small_phantom, tmp_pa
     fingerprint = protocol.pop("data_fingerprint")
     assert len(fingerprint) == 16
     assert protocol == {
-        **{"split": "subject", "folds": "0 of 3", "augmentation": "none", "seed": 4},
+        **{"split": "subject", "folds": "fold-0 of 3", "augmentation": "none", "seed": 4},
         **{"model": f"agd_tiny ({run})", "scored": "all patients of the data"},
         "patients_seen_in_training": 4,
     }

@@ -48,7 +48,7 @@ def part(cases):
 def test_origin_of_one_fold(make_run):
     model = make_run(BY_PATIENT, "subject") / "fold-0" / "model.keras"
     assert find_origin(model, CASES) == {
-        **{"split": "subject", "folds": "0 of 5", "augmentation": "paper", "seed": 7},
+        **{"split": "subject", "folds": "fold-0 of 5", "augmentation": "paper", "seed": 7},
         **{"model": f"agd_small ({model})", "patients_seen_in_training": 3},
     }
 
@@ -61,7 +61,7 @@ def test_validation_counts_and_test_does_not(make_run, cases, seen):
 
 def test_folds_that_are_averaged_have_seen_what_each_has(make_run):
     origin = find_origin(make_run(BY_PATIENT, "subject", models=(1, 0)), CASES)
-    assert (origin["folds"], origin["patients_seen_in_training"]) == ("0, 1 of 5", 5)
+    assert (origin["folds"], origin["patients_seen_in_training"]) == ("fold-0, fold-1 of 5", 5)
 
 
 def test_path_from_within_the_run(make_run, monkeypatch):

@@ -16,6 +16,7 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.patients import summarize
 from agd_keras.runs.baselines import always_empty
+from agd_keras.runs.headline import headline, main_metrics
 from agd_keras.runs.report import (
     read_sums,
     summary_table,
@@ -35,16 +36,22 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.tables, self.images, self.text, self.tags = [], {}, [], "", set()
+        self.folded, self.ids, self.targets = set(), set(), set()
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
         self.tags.add(tag)
+        self.ids |= {attributes["id"]} if "id" in attributes else set()
+        if attributes.get("href", "").startswith("#"):
+            self.targets.add(attributes["href"][1:])
         if tag not in VOID:
             self.open.append(tag)
         if tag == "table":
             self.rows = self.tables[attributes["id"]] = []
+            if "details" in self.open:
+                self.folded.add(attributes["id"])
         elif tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th"):
@@ -60,7 +67,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
-        if self.open and self.open[-1] in ("td", "th"):
+        if {"td", "th"} & set(self.open):
             cells = self.rows[-1]
             cells[-2 if self.value is not None else -1] += data
 
@@ -84,6 +91,55 @@ def test_report_holds_the_numbers_of_metrics_json(page, metrics, tmp_path):
     }
     written = {(group, name): text for group, name, text, _ in page.tables["figures"][1:]}
     assert written["pooled", "iou"] == f"{metrics['pooled']['iou']:.4f}"
+
+
+def test_report_says_first_how_good(page, metrics):
+    subject = metrics["subject"]
+    low, high = subject["ci95_dice"]
+    worst = min(metrics["subjects"], key=lambda name: metrics["subjects"][name]["dice"])
+    said = (
+        f"Mean Dice {subject['mean_dice']:.2f} (95 % interval {low:.2f} to {high:.2f}) over "
+        f"3 patients. The worst is {worst} with {subject['min_dice']:.2f}."
+    )
+    assert said in page.text
+    header, *lines = page.tables["main"]
+    assert header == ["metric", "value"]
+    assert [line[0] for line in lines] == [
+        "Dice coefficient",
+        "95th percentile Hausdorff distance",
+        "Normalised surface Dice at 2 pixels",
+        "Sensitivity (recall)",
+        "Precision (positive predictive value)",
+    ]
+    values = [float(line[1].split()[0]) for line in lines]
+    figures = [subject[name] for name in ("mean_dice", "mean_hd95", "mean_nsd")]
+    figures += [metrics["pooled"][name] for name in ("recall", "precision")]
+    assert values == pytest.approx(figures, abs=0.051)
+    assert page.folded == {"protocol", "figures", "anchors", "subjects", "errors", "case_errors"}
+    assert page.targets <= page.ids and len(page.targets) == 5
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"), [("mm", "2 mm"), ("px", "2 pixels"), (None, "2 pixels")]
+)
+def test_headline_and_units(metrics, unit, shown):
+    missed = {"dice": 0.0, "voxels_true": 5}
+    changed = {**metrics, "distance_unit": unit, "subjects": metrics["subjects"] | {"d": missed}}
+    changed["protocol"] = {"patients_seen_in_training": 0}
+    said = headline(changed)
+    assert "over 4 patients that the model was not trained on." in said
+    assert said.endswith("The worst is d with 0.00; of 1 patient with tumour nothing was found.")
+    assert main_metrics(changed)[2].name == f"Normalised surface Dice at {shown}"
+    assert main_metrics(changed)[1].value.endswith(", over 3 patients")
+
+
+def test_pictures_of_folds_lead_to_their_reports(tmp_path, metrics):
+    blank = np.zeros((8, 8), bool)
+    drawn = overlays.cases([overlays.Shown("a", np.zeros((8, 8, 3), np.uint8), blank, blank)])
+    path = write_report(tmp_path, metrics, {"fold-1/cases": drawn}, parts=["fold-0", "fold-1"])
+    text = path.read_text(encoding="utf-8")
+    assert text.count('href="fold-1/report.html"') == 2
+    assert text.index("headline") < text.index("<img") < text.index('id="main"')
 
 
 def test_report_lists_patients_worst_first(page, metrics):
@@ -277,6 +333,8 @@ def test_model_card(tmp_path, metrics):
     assert "Licence of the data: CC BY-NC-SA 4.0" in lines
     assert "299,999 parameters." in lines
     assert "**Not a medical device**" in text
+    assert headline(metrics) in lines
+    assert "glioma" not in text and "Groups of patients" not in text  # of these three
     assert "| group | figure (subject-wise, 5-fold) | value |" in lines
     for group in GROUPS:
         for name, value in metrics[group].items():

@@ -106,3 +106,20 @@ def test_a_blank_patient_of_one_slice():
     mask = np.zeros((1, 20, 30), bool)
     film, _ = frames_of(scroll(blank, mask, mask))
     assert film.n_frames == 1
+
+
+def test_slices_are_numbered_and_sides_written_where_they_are_known():
+    plain, numbered, sided = (
+        frames_of(scroll(*head(), **options))[1].astype(int)
+        for options in ({}, {"numbers": [11, 12, 13, 14, 15]}, {"sides": True})
+    )
+    height, width = plain.shape[1] - BAR, plain.shape[2]
+    changed = np.argwhere((plain != numbered).any(axis=(0, 3)))
+    assert len(changed) and changed.max(axis=0)[0] < 15 and changed.max(axis=0)[1] < 20
+    changed = np.argwhere((plain != sided).any(axis=(0, 3)))
+    assert (abs(changed[:, 0] - height / 2) < 8).all()
+    columns = changed[:, 1]
+    assert ((columns < 12) | (columns > width - 12)).all()
+    assert (columns < 12).any() and (columns > width - 12).any()
+    # The patient's right is at the left of the picture: an R has more to draw than an L.
+    assert (columns < 12).sum() > (columns > width - 12).sum()
