@@ -146,6 +146,40 @@ def one_line(path: Path, kind: str) -> Iterator[None]:
         raise InputError(message) from error
 
 
+def find_missing(
+    path: Path, found: Sequence[str], channels: Sequence[str], missing: str
+) -> list[str]:
+    """Says which channels a patient lacks, or refuses it.
+
+    Args:
+        path: The file or folder, for the error.
+        found: The contrasts that are there.
+        channels: Names of the channels wanted.
+        missing: `"fill"`, or `"error"` to refuse a patient who lacks one.
+
+    Returns:
+        Names of those that are to be filled.
+
+    Raises:
+        InputError: One is missing that must not be; names all of them.
+
+    Example:
+
+    >>> find_missing(Path("a"), ("T1", "FLAIR"), ("T1", "FLAIR", "T1c"), "error")
+    Traceback (most recent call last):
+    ...
+    agd_keras.errors.InputError: a: expected T1, FLAIR, T1c, missing: T1c; --missing fill takes \
+FLAIR in their place
+    """
+    absent = [name for name in channels if name not in found]
+    if absent and missing == ERROR:
+        raise InputError(
+            f"{path}: expected {', '.join(channels)}, missing: {', '.join(absent)}; "
+            f"--missing {FILL} takes FLAIR in their place"
+        )
+    return absent
+
+
 def stack_channels(
     path: Path,
     found: Mapping[str, np.ndarray],
@@ -178,12 +212,7 @@ def stack_channels(
     if REFERENCE not in found:
         kinds = " and ".join(sorted(found)) or "other contrasts"
         raise InputError(f"{path}: expected a FLAIR, found only {kinds}")
-    absent = [name for name in channels if name not in found]
-    if absent and missing == ERROR:
-        raise InputError(
-            f"{path}: expected {', '.join(channels)}, missing: {', '.join(absent)}; "
-            f"--missing {FILL} takes the FLAIR in their place"
-        )
+    absent = find_missing(path, tuple(found), channels, missing)
     notes = [f"{' and '.join(absent)} filled by FLAIR"] if absent else []
     images = np.empty((*found[REFERENCE].shape, len(channels)), np.float32)
     for place, name in enumerate(channels):
