@@ -16,6 +16,7 @@ _NAMES = {
     "CaseRef": "io.case_ref",
     "find_data": "data.datasets",
     "make_phantom": "data.phantom",
+    "Preprocessor": "data.preprocessor",
     "build_cache": "data.cache",
     "make_folds": "data.splits",
     "make_dataset": "data.dataset",

@@ -14,6 +14,7 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -41,6 +42,12 @@ class DataConfig(_Section):
     persons: str | None = Field(
         None, description="whose scan a case is: regular expression, its first group"
     )
+    channels: tuple[Literal["T1", "FLAIR", "T1c", "T2"], ...] = Field(
+        ("T1", "FLAIR", "T1c"), description="contrasts that the network takes: t1,flair,t1c,t2"
+    )
+    missing: Literal["fill", "error"] = Field(
+        "fill", description="contrasts that a case lacks: filled by FLAIR, or refused"
+    )
     image_size: int = Field(128, ge=16, le=1024, description="side of the network's input, pixels")
     split: Literal["subject", "record"] = Field(
         "subject", description="what is kept whole: patients (subject) or slices (record)"
@@ -64,6 +71,21 @@ class DataConfig(_Section):
     tumor_sampling: float = Field(
         0.0, ge=0, le=1, description="foreground oversampling: share of slices drawn by area"
     )
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else value
+        known = {name.lower(): name for name in ("T1", "FLAIR", "T1c", "T2")}
+        return [known.get(str(name).strip().lower(), name) for name in names]
+
+    @model_validator(mode="after")
+    def _has_reference(self):
+        if "FLAIR" not in self.channels or len(set(self.channels)) < len(self.channels):
+            raise ValueError(
+                f"channels {','.join(self.channels)}: expected each once, flair among them"
+            )
+        return self
 
 
 class ModelConfig(_Section):

@@ -19,6 +19,8 @@ from agd_keras.weights import shipped
 if TYPE_CHECKING:
     from agd_keras.inference.postprocess import Postprocessing
 
+# Those of `agd_keras.io.case`.
+MISSING = ("fill", "error")
 # Those of `agd_keras.inference.uncertainty`, whose import would load Keras.
 UNCERTAINTY = ("tta", "ensemble", "mc_dropout")
 ANY_MODEL = "a .keras file, a run folder (its folds are averaged), or what agd-export wrote"
@@ -253,6 +255,16 @@ def add_data_options(made: argparse.ArgumentParser, name: str, **how: Any) -> No
             metavar=option.upper(),
             help=fields[option].description,
         )
+
+
+def add_missing_option(made: argparse.ArgumentParser) -> None:
+    """Adds `--missing`, to overrule what is stored with a model."""
+    made.add_argument(
+        "--missing",
+        choices=MISSING,
+        help="contrasts that the model takes and a case lacks: FLAIR in their place, or refused "
+        "(default: as the model was trained)",
+    )
 
 
 def indices(text: str) -> list[int] | None:

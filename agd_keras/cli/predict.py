@@ -17,7 +17,7 @@ results: <case>_mask in the input's format and geometry, <case>_overlay.png, pre
 with --uncertainty <case>_uncertainty.npz and .png; with --save-probability <case>_probability.
 """
 
-CONTRASTS = ("FLAIR", "T1", "T1c")
+CONTRASTS = ("FLAIR", "T1", "T1c", "T2")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="NAME,...",
         help="order of channels of 4-D NIfTI and of files _0000, _0001, ...: t1,t1c,t2,flair",
     )
+    options.add_missing_option(parser)
     parser.add_argument(
         "--series-descriptions",
         action="store_true",
@@ -117,6 +118,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         channels=channels,
         contrasts=_contrasts(arguments),
         descriptions=arguments.series_descriptions,
+        missing=arguments.missing,
         progress=common.progress_bar("predicting"),
     )
     slices = sum(row["slices"] for row in rows)

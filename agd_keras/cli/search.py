@@ -18,6 +18,8 @@ FLAGS = {
     "--split": "data.split",
     "--folds": "data.folds",
     "--folds-file": "data.folds_file",
+    "--channels": "data.channels",
+    "--missing": "data.missing",
     "--image-size": "data.image_size",
     "--epochs": "training.epochs",
     "--monitor": "training.monitor",

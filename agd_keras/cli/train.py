@@ -21,6 +21,8 @@ FLAGS = {
     "--folds": "data.folds",
     "--folds-file": "data.folds_file",
     "--augment": "data.augment",
+    "--channels": "data.channels",
+    "--missing": "data.missing",
     "--image-size": "data.image_size",
     "--epochs": "training.epochs",
     "--batch-size": "training.batch_size",

@@ -1,13 +1,13 @@
 """Random moves of a batch of images with their masks, and random changes of intensity."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from agd_keras.data.preprocess import CLIP
 from agd_keras.data.recipes import Recipe
-from agd_keras.io.image_files import FLAIR
+from agd_keras.io.case import CHANNELS, REFERENCE
 
 
 def augment(
@@ -17,6 +17,7 @@ def augment(
     recipe: Recipe,
     brains: tf.Tensor | None = None,
     size: int | None = None,
+    channels: Sequence[str] = CHANNELS,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Moves images and masks together and changes the intensity of the images.
 
@@ -25,12 +26,13 @@ def augment(
     background: the least value of that image's channel, without tumour.
 
     Args:
-        images: Float32 tensor of shape `(batch, height, width, 3)`, normalised, -5 to 5.
+        images: Float32 tensor of shape `(batch, height, width, channels)`, normalised, -5 to 5.
         masks: Tensor of shape `(batch, height, width, 1)`, values 0 or 1, uint8 or float32.
         seed: Integer tensor of shape `(2,)`: the same seed gives the same draws.
         recipe: What to draw from.
         brains: Where the brain is, of the shape and type of `masks`. Default: everywhere.
         size: Side of the results in pixels. Default: that of the images.
+        channels: Contrast of each channel of the images.
 
     Returns:
         Images and masks of the same types and ranges, and the same shapes but for `size`.
@@ -57,7 +59,7 @@ def augment(
     shape = (size, size * width // height)
     images = warp(images, matrices, "BILINEAR", shape)
     if recipe.changes_intensity:
-        images = random_intensity(images, background, seeds[1:], recipe)
+        images = random_intensity(images, background, seeds[1:], recipe, channels)
     else:
         images += _along_rows(background, shape)
     return images, warp(masks, matrices, "NEAREST", shape)
@@ -154,27 +156,34 @@ def random_affine(
 
 
 def random_intensity(
-    images: tf.Tensor, background: tf.Tensor, seeds: tf.Tensor, recipe: Recipe
+    images: tf.Tensor,
+    background: tf.Tensor,
+    seeds: tf.Tensor,
+    recipe: Recipe,
+    channels: Sequence[str] = CHANNELS,
 ) -> tf.Tensor:
     """Changes gain, offset, contrast and noise of each channel, and adds the background.
 
     Args:
-        images: Float32 tensor of shape `(batch, height, width, 3)`, background at 0.
-        background: Float32 tensor of shape `(batch, 1, 1, 3)`.
+        images: Float32 tensor of shape `(batch, height, width, channels)`, background at 0.
+        background: Float32 tensor of shape `(batch, 1, 1, channels)`.
         seeds: Integer tensor of shape `(2, 2)`.
         recipe: What to draw from.
+        channels: Contrast of each channel.
 
     Returns:
         Tensor of the shape of `images`, values -5 to 5.
     """
     batch, shape = tf.shape(images)[0], images.shape[1:3]
-    draw, happens = _draws((batch, 1, 1, 3), 16, seeds[0])
+    count, flair = len(channels), channels.index(REFERENCE)
+    draw, happens = _draws((batch, 1, 1, count), 16, seeds[0])
     change = happens(recipe.probability)
     gain = 1 + change * draw() * recipe.gain
     offset = background + change * draw() * recipe.offset
     bend = happens(recipe.probability) * draw() * recipe.contrast
     deviation = happens(recipe.probability) * (draw() + 1) / 2 * recipe.noise
-    replaced = happens(recipe.replacement) * tf.constant([1.0, 0.0, 1.0])
+    others = [float(place != flair) for place in range(count)]
+    replaced = happens(recipe.replacement) * tf.constant(others)
 
     if recipe.sharpness:
         amount = happens(recipe.probability) * draw() * recipe.sharpness
@@ -194,8 +203,8 @@ def random_intensity(
     images = tf.clip_by_value((linear - curvature * images) * images + offset + noise, -CLIP, CLIP)
 
     # Each channel of the result is one of those drawn: itself, or FLAIR.
-    source = tf.eye(3) * (1 - replaced) + tf.one_hot([FLAIR], 3, axis=0) * replaced
-    pixels = tf.reshape(images, (batch, -1, 3))
+    source = tf.eye(count) * (1 - replaced) + tf.one_hot([flair], count, axis=0) * replaced
+    pixels = tf.reshape(images, (batch, -1, count))
     return tf.reshape(tf.matmul(pixels, source[:, 0]), tf.shape(images))
 
 

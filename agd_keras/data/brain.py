@@ -21,7 +21,7 @@ _CROSS = ndimage.generate_binary_structure(2, 1)
 _STEPS = 4096
 
 
-def brain_levels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def brain_levels(images: np.ndarray, flair: int = FLAIR) -> tuple[np.ndarray, np.ndarray]:
     """Measures the grey levels of air and of normal brain in each channel of a patient.
 
     Normal brain is the commonest tissue in a head, and nearly all of what is left of one whose
@@ -31,8 +31,8 @@ def brain_levels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     around them is to its level: muscle, fat, the brain's own border and most tumours do not.
 
     Args:
-        images: Array of shape `(slices, height, width, channels)`, finite; the second channel is
-            FLAIR, or the only one.
+        images: Array of shape `(slices, height, width, channels)`, finite.
+        flair: Index of the channel of FLAIR; of a single channel, that is it.
 
     Returns:
         The levels of air, the least values, and those of brain: float64, one a channel. They are
@@ -48,15 +48,15 @@ def brain_levels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     [[0.0], [10.5]]
     """
     planes = [np.ascontiguousarray(images[..., c]) for c in range(images.shape[-1])]
-    flair = planes[min(FLAIR, len(planes) - 1)]
-    air, level = _peak(flair)
+    reference = planes[min(flair, len(planes) - 1)]
+    air, level = _peak(reference)
     likeness = None
     if level > air:
-        distance = (flair - np.float32(air)) / np.float32(level - air) - np.float32(1)
+        distance = (reference - np.float32(air)) / np.float32(level - air) - np.float32(1)
         likeness = _window(distance / np.float32(LIKE_WIDTH))
         likeness *= np.stack([_like_around(plane) for plane in likeness])
     pairs = [
-        _peak(one, likeness, NARROW, level - air) if one is flair else _peak(one, likeness)
+        _peak(one, likeness, NARROW, level - air) if one is reference else _peak(one, likeness)
         for one in planes
     ]
     airs, levels = np.transpose(pairs)
@@ -110,7 +110,7 @@ def _peak(
     return air, air + level
 
 
-def brain_mask(images: np.ndarray) -> np.ndarray:
+def brain_mask(images: np.ndarray, flair: int = FLAIR, t1: int | None = 0) -> np.ndarray:
     """Finds the brain of a patient, roughly: good enough to take skulls away in training.
 
     Of what is as bright as brain in FLAIR, and not as bright as fat in T1, bridges are broken by
@@ -118,7 +118,9 @@ def brain_mask(images: np.ndarray) -> np.ndarray:
     its border may be left out.
 
     Args:
-        images: Array of shape `(slices, height, width, channels)`, T1 first; see `brain_levels`.
+        images: Array of shape `(slices, height, width, channels)`, see `brain_levels`.
+        flair: Index of the channel of FLAIR, and
+        t1: of T1; None where there is none, and no fat is told from brain.
 
     Returns:
         Boolean array of shape `(slices, height, width)`.
@@ -132,14 +134,14 @@ def brain_mask(images: np.ndarray) -> np.ndarray:
     >>> bool(mask[0, 64, 64]), bool(mask[0, 64, 64 + 55])
     (True, False)
     """
-    airs, levels = brain_levels(images)
-    t1, flair = 0, min(FLAIR, images.shape[-1] - 1)
+    airs, levels = brain_levels(images, flair)
+    flair = min(flair, images.shape[-1] - 1)
 
     def limit(channel: int, share: float) -> float:
         return airs[channel] + share * (levels[channel] - airs[channel])
 
     tissue = images[..., flair] > limit(flair, DARKEST)
-    if levels[t1] > airs[t1]:
+    if t1 is not None and levels[t1] > airs[t1]:
         tissue &= images[..., t1] < limit(t1, BRIGHTEST)
     reach = max(1, round(min(tissue.shape[1:]) / 43))  # 6 of 256 pixels
     core = ndimage.binary_erosion(_opened(tissue), _CROSS[None], iterations=reach)

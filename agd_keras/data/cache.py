@@ -31,7 +31,6 @@ from agd_keras.io.labels import read_labelled
 from agd_keras.io.likeness import describe_likeness
 
 CACHE_VERSION = 4
-CHANNELS = 3
 TUMOR, BRAIN = 1, 2  # bits of the mask
 Progress = Callable[[int, int], object]
 
@@ -40,7 +39,8 @@ Progress = Callable[[int, int], object]
 class Cache:
     """A folder with one raw file a slice, ready for the network, and an index of them.
 
-    A file holds the image as float16, shape `(image_size, image_size, 3)`, then the mask as uint8,
+    A file holds the image as float16, shape `(image_size, image_size,
+    channels)`, then the mask as uint8,
     shape `(image_size, image_size)`, both in C order: TensorFlow reads and decodes it without
     Python. The first bit of the mask is the tumour, the second the brain, tumour included. Float16
     keeps 3 decimals of the normalised values, a tenth of a grey level. Beside them lies each case's
@@ -73,7 +73,7 @@ class Cache:
     @property
     def image_bytes(self) -> int:
         """Length of the image in a file; the mask follows."""
-        return 2 * CHANNELS * self.image_size**2
+        return 2 * prod(self.preprocessor.input_shape)
 
     @cached_property
     def slices(self) -> list[Slice]:
@@ -97,7 +97,8 @@ class Cache:
         """Reads a slice: image, float32, values -5 to 5, and mask, boolean, both square."""
         raw = self.path(slice_).read_bytes()
         side = self.image_size
-        image = np.frombuffer(raw[: self.image_bytes], "<f2").reshape(side, side, CHANNELS)
+        image = np.frombuffer(raw[: self.image_bytes], "<f2")
+        image = image.reshape(self.preprocessor.input_shape)
         mask = np.frombuffer(raw[self.image_bytes :], np.uint8).reshape(side, side)
         return image.astype(np.float32), (mask & TUMOR).astype(bool)
 
@@ -150,7 +151,8 @@ def build_cache(
     root = cache_root(root)
     if not cases:
         raise InputError("the data set has no cases")
-    cases = sorted(cases)
+    channels, missing = preprocessor.channels, preprocessor.missing
+    cases = [replace(case, channels=channels, missing=missing) for case in sorted(cases)]
     for case in cases:
         if not case.label:
             raise InputError(f"{case.files[0]}: expected a mask beside it")
@@ -211,6 +213,10 @@ def _load(folder: Path) -> Cache | None:
 
 
 def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> None:
+    preprocessor = cache.preprocessor
+    channels = preprocessor.channels
+    t1 = channels.index("T1") if "T1" in channels else None
+
     def prepare(ref: CaseRef) -> None:
         case, label = read_labelled(ref)
         view, where = square_view(case.images, case.spacing)
@@ -228,8 +234,8 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
             "likeness": describe_likeness(case),
         }
         np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
-        images = cache.preprocessor.prepare(view)
-        brain = brain_mask(view) | mask
+        images = preprocessor.prepare(view)
+        brain = brain_mask(view, preprocessor.flair, t1) | mask
         for place, (number, image) in enumerate(zip(numbers, images, strict=True)):
             small = resize_mask(mask[place], cache.image_size)
             inside = resize_mask(brain[place], cache.image_size)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from agd_keras.data.augment import augment as augment_batch
-from agd_keras.data.cache import BRAIN, CHANNELS, TUMOR, Cache
+from agd_keras.data.cache import BRAIN, TUMOR, Cache
 from agd_keras.data.recipes import get_recipe
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
@@ -58,9 +58,9 @@ def make_dataset(
 
     Returns:
         A dataset of `(image, {"mask": mask, "edge": mask})`: image of shape
-        `(batch, height, width, 3)`, values -5 to 5, mask of shape `(batch, height, width, 1)`,
-        values 0 or 1, both float32. The target of the edge is the mask: losses and metrics derive
-        the boundary from it.
+        `(batch, height, width, channels)`, values -5 to 5, mask of shape
+        `(batch, height, width, 1)`, values 0 or 1, both float32. The target of the edge is the
+        mask: losses and metrics derive the boundary from it.
 
     Raises:
         InputError: There are no slices, or an option is out of range.
@@ -79,7 +79,7 @@ def make_dataset(
     >>> image.shape, targets["mask"].shape
     (TensorShape([2, 16, 16, 3]), TensorShape([2, 16, 16, 1]))
     """
-    recipe = get_recipe(augment)
+    recipe, channels = get_recipe(augment), cache.preprocessor.channels
     if not slices:
         raise InputError("the data set has no slices")
     if batch_size < 1 or start < 0:
@@ -101,13 +101,13 @@ def make_dataset(
         positions = tf.data.Dataset.range(first, len(slices))
 
     def load(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return read_slice(tf.gather(paths, choose(position)), cache.image_size)
+        return read_slice(tf.gather(paths, choose(position)), cache.preprocessor.input_shape)
 
     def change(batch: tf.Tensor, slices: tuple[tf.Tensor, tf.Tensor]) -> tuple[dict, dict]:
         image, mask = tf.cast(slices[0], tf.float32), slices[1] & TUMOR
         brain = (slices[1] & BRAIN) // BRAIN
         draws = tf.stack([seed + CHANGES, batch])
-        image, mask = augment_batch(image, mask, draws, recipe, brain, size)
+        image, mask = augment_batch(image, mask, draws, recipe, brain, size, channels)
         mask = tf.cast(mask, tf.float32)
         return image, {"mask": mask, "edge": mask}
 
@@ -148,23 +148,23 @@ def naming_files() -> Iterator[None]:
         raise InputError(line) from error
 
 
-def read_slice(path: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+def read_slice(path: tf.Tensor, input_shape: tuple[int, int, int]) -> tuple[tf.Tensor, tf.Tensor]:
     """Reads a file of the cache.
 
     Args:
         path: String scalar.
-        image_size: Side in pixels.
+        input_shape: Height, width and channels of the image.
 
     Returns:
-        Image, float16 of shape `(image_size, image_size, 3)`, and mask, uint8 of shape
-        `(image_size, image_size, 1)`, whose bits are those of `Cache`.
+        Image, float16 of that shape, and mask, uint8 of shape `(height, width, 1)`, whose bits are
+        those of `Cache`.
     """
     raw = tf.io.read_file(path)
-    split = 2 * CHANNELS * image_size**2
+    height, width, channels = input_shape
+    split = 2 * height * width * channels
     image = tf.io.decode_raw(tf.strings.substr(raw, 0, split), tf.float16)
-    mask = tf.io.decode_raw(tf.strings.substr(raw, split, image_size**2), tf.uint8)
-    shape = (image_size, image_size)
-    return tf.reshape(image, (*shape, CHANNELS)), tf.reshape(mask, (*shape, 1))
+    mask = tf.io.decode_raw(tf.strings.substr(raw, split, height * width), tf.uint8)
+    return tf.reshape(image, input_shape), tf.reshape(mask, (height, width, 1))
 
 
 def _shuffle(count: int, seed: int) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from agd_keras.data.phantom import ensure_phantom
 from agd_keras.errors import InputError
+from agd_keras.io.case import CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import find_data_set, recognise_layout
 from agd_keras.wording import counted
@@ -18,7 +19,13 @@ logger = logging.getLogger(__name__)
 PHANTOM, AUTO = "phantom", "auto"
 
 
-def find_data(data: str | Path, layout: str = AUTO, persons: str | None = None) -> list[CaseRef]:
+def find_data(
+    data: str | Path,
+    layout: str = AUTO,
+    persons: str | None = None,
+    channels: Sequence[str] = CHANNELS,
+    missing: str = FILL,
+) -> list[CaseRef]:
     """Finds the cases of a data set, with their labels, and logs what was recognised.
 
     Args:
@@ -26,6 +33,8 @@ def find_data(data: str | Path, layout: str = AUTO, persons: str | None = None) 
             table of cases.
         layout: A name of `io.data_set.LAYOUTS`, or `auto`.
         persons: See `name_persons`. Default: as the layout says.
+        channels: Names of the channels to read, and
+        missing: what becomes of those that a case lacks, see `stack_channels`.
 
     Returns:
         The cases, by name.
@@ -40,7 +49,7 @@ def find_data(data: str | Path, layout: str = AUTO, persons: str | None = None) 
     """
     root = data_root(data)
     layout = recognise_layout(root) if layout == AUTO else layout
-    cases = name_persons(find_data_set(root, layout=layout), persons)
+    cases = name_persons(find_data_set(root, True, layout, channels, missing), persons)
     _tell(root, layout, len(cases), len({case.patient_id for case in cases}))
     return cases
 

@@ -8,6 +8,7 @@ from PIL import Image
 from agd_keras.data.brain import brain_levels
 from agd_keras.data.resize import resample
 from agd_keras.io.background import settle_background
+from agd_keras.io.image_files import FLAIR
 
 # Counts up whenever the numbers below change; `data.preprocessor` keeps what models of earlier
 # versions were trained with.
@@ -63,12 +64,13 @@ def scale_channels(images: np.ndarray, scales: Scales) -> np.ndarray:
     return normalized
 
 
-def measure_scales(images: np.ndarray, normalization: str) -> Scales:
+def measure_scales(images: np.ndarray, normalization: str, flair: int = FLAIR) -> Scales:
     """Measures a patient by the rules of `normalize_patient`.
 
     Args:
         images: Array of shape `(slices, height, width, channels)`: all slices of one patient.
         normalization: `"tissue"` or `"brain"`.
+        flair: Index of the channel of FLAIR, for `"brain"`.
 
     Yields:
         For each channel a function that normalises any part of it to float32, -5 to 5.
@@ -79,7 +81,7 @@ def measure_scales(images: np.ndarray, normalization: str) -> Scales:
         return
     if images.dtype != np.uint8:
         images = np.stack([channel_of(images, c) for c in range(images.shape[-1])], axis=-1)
-    for air, brain in zip(*brain_levels(images), strict=True):
+    for air, brain in zip(*brain_levels(images, flair), strict=True):
         gain = BRAIN_SCALE / (brain - air) if brain > air else 0.0
 
         def scale(part: np.ndarray, air: float = air, gain: float = gain) -> np.ndarray:

@@ -17,11 +17,12 @@ from agd_keras.data.preprocess import (
 )
 from agd_keras.data.resize import resample
 from agd_keras.errors import InputError
-from agd_keras.io.case import CHANNELS
+from agd_keras.io.case import CHANNELS, FILL, MISSING, REFERENCE
+from agd_keras.io.contrasts import CONTRASTS
 
 # By version what measures a patient: a function for each channel that normalises any part of it.
 # A later version adds its own here, and models of this one keep predicting what they did.
-VERSIONS: dict[int, Callable[[np.ndarray, str], Scales]] = {3: measure_scales}
+VERSIONS: dict[int, Callable[[np.ndarray, str, int], Scales]] = {3: measure_scales}
 UNSTORED = 3  # of models with which none is stored
 MAX_SIDE = 1024  # of a network's input in pixels, as in the config
 
@@ -34,6 +35,7 @@ class Preprocessor:
         image_size: Side of the network's square input in pixels.
         channels: Names of the network's channels, in their order.
         normalization: `"tissue"` or `"brain"`, see `normalize_patient`.
+        missing: What becomes of channels that a patient lacks, see `stack_channels`.
         version: Of the arithmetic; a model keeps the one that it was trained with.
 
     Raises:
@@ -48,6 +50,7 @@ class Preprocessor:
     image_size: int
     channels: tuple[str, ...] = CHANNELS
     normalization: str = "tissue"
+    missing: str = FILL
     version: int = PREPROCESS_VERSION
 
     def __post_init__(self) -> None:
@@ -60,8 +63,12 @@ class Preprocessor:
         size, names = self.image_size, self.channels
         if type(size) is not int or not 1 <= size <= MAX_SIDE:
             raise InputError(f"image_size {size!r}: expected 1 to {MAX_SIDE}")
-        if not names or len(set(names)) < len(names) or not all(type(n) is str for n in names):
-            raise InputError(f"channels {names!r}: expected names, each once")
+        if not set(names) <= set(CONTRASTS) or len(set(names)) < len(names):
+            raise InputError(f"channels {names!r}: expected some of {', '.join(CONTRASTS)}")
+        if REFERENCE not in names:
+            raise InputError(f"channels {names!r}: expected {REFERENCE} among them")
+        if self.missing not in MISSING:
+            raise InputError(f"missing {self.missing!r}: expected one of {', '.join(MISSING)}")
         if self.normalization not in NORMALIZATIONS:
             raise InputError(
                 f"normalization {self.normalization!r}: expected one of {', '.join(NORMALIZATIONS)}"
@@ -102,8 +109,13 @@ class Preprocessor:
         images = np.asarray(images)
         return scale_channels(images, self._scales(images))
 
+    @property
+    def flair(self) -> int:
+        """Index of the channel of FLAIR."""
+        return self.channels.index(REFERENCE)
+
     def _scales(self, images: np.ndarray) -> Scales:
-        return VERSIONS[self.version](images, self.normalization)
+        return VERSIONS[self.version](images, self.normalization, self.flair)
 
     def to_values(self) -> dict[str, Any]:
         """Returns what JSON can hold, and `from_values` takes back.
@@ -167,7 +179,7 @@ def preprocessor_of(data: DataConfig) -> Preprocessor:
     >>> preprocessor_of(DataConfig(normalization="brain")).normalization
     'brain'
     """
-    return Preprocessor(data.image_size, normalization=data.normalization)
+    return Preprocessor(data.image_size, data.channels, data.normalization, data.missing)
 
 
 def preprocessor_for(input_shape: tuple[Any, ...], normalization: str = "tissue") -> Preprocessor:

@@ -21,8 +21,8 @@ autoencoder made with `agd_keras` {version}.
 
 {usage}
 
-Channels are pre-contrast T1, FLAIR and post-contrast T1, in this order; a missing one is filled
-with FLAIR. A pixel is tumour where the probability is at least {threshold:g}.
+Channels: {channels}, in this order; {missing}.
+A pixel is tumour where the probability is at least {threshold:g}.
 
 ## Where it comes from
 
@@ -41,11 +41,19 @@ cores (Keras: {keras_latency:.1f} ms).
 """
 
 NETWORK = """\
-Input `image`, float32 `(batch, {size}, {size}, 3)`: a slice brought to that size (bilinear,
-averaging where it shrinks), normalised over all slices of the patient, each channel by itself.
+Input `image`, float32 `(batch, {size}, {size}, {channels})`: a slice brought to that size
+(bilinear, averaging where it shrinks), normalised over all slices of the patient, each channel by
+itself.
 {normalized} Outputs {outputs}: probabilities, float32
 `(batch, {size}, {size}, 1)`, `mask` that of tumour.
 """
+CONTRASTS = {
+    "T1": "pre-contrast T1",
+    "FLAIR": "FLAIR",
+    "T1c": "post-contrast T1",
+    "T2": "T2",
+}
+MISSING = {"fill": "a missing one is filled with FLAIR", "error": "none may be missing"}
 NORMALIZED = {
     "tissue": """\
 Tissue is what is brighter than the channel's mean; subtract the tissue's mean, divide by its
@@ -72,16 +80,21 @@ def network_usage(model: keras.Model, preprocessor: Preprocessor) -> str:
     """
     outputs = " and ".join(f"`{name}`" for name in sorted(model.output))
     size, normalized = preprocessor.image_size, NORMALIZED[preprocessor.normalization]
-    return NETWORK.format(size=size, outputs=outputs, normalized=normalized)
+    return NETWORK.format(
+        size=size, channels=len(preprocessor.channels), outputs=outputs, normalized=normalized
+    )
 
 
-def model_card(origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str) -> str:
+def model_card(
+    origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str, preprocessor: Preprocessor
+) -> str:
     """Writes the page.
 
     Args:
         origin: What `find_origin` returned.
         parity: What `measure_parity` returned, and `artefact`, the name of what was exported.
         usage: Markdown that tells what goes into the artefact and what comes out.
+        preprocessor: What makes its input.
 
     Returns:
         Markdown.
@@ -102,6 +115,8 @@ def model_card(origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str)
         data=markdown_code(parity["data"]),
         version=parity["versions"]["agd_keras"],
         usage=usage.strip(),
+        channels=" and ".join(CONTRASTS[name] for name in preprocessor.channels),
+        missing=MISSING[preprocessor.missing],
         origin="\n".join(known),
         table="\n".join(lines),
         differences=", ".join(differences),

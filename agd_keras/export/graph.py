@@ -37,7 +37,9 @@ def to_planes(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.transpose(images, order), tf.float32)
 
 
-def normalize(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> tf.Tensor:
+def normalize(
+    planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE, _flair: int = FLAIR
+) -> tf.Tensor:
     """Scales each channel to zero mean and unit deviation of the tissue.
 
     The rule of `data.preprocess.normalize_patient`, in float32.
@@ -81,14 +83,17 @@ def normalize(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> tf.Tensor:
     return tf.clip_by_value(scaled, -CLIP, CLIP)
 
 
-def normalize_by_brain(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> tf.Tensor:
+def normalize_by_brain(
+    planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE, flair: int = FLAIR
+) -> tf.Tensor:
     """Puts air at -2.5 and normal brain at 0 in each channel.
 
     The rule of `data.brain.brain_levels`, over voxels and not over their histogram.
 
     Args:
-        planes: As for `normalize`; FLAIR is the second channel.
+        planes: As for `normalize`.
         axes: As for `normalize`.
+        flair: Index of the channel of FLAIR; of a single channel, that is it.
 
     Returns:
         Float32 tensor of the same shape, values -5 to 5.
@@ -136,16 +141,16 @@ def normalize_by_brain(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> t
         air = tf.reduce_min(air, axis, keepdims=True)
     planes -= air
     channels = tf.split(planes, planes.shape[-3], axis=-3)
-    flair = channels[min(FLAIR, len(channels) - 1)]
-    level = peak(flair)
-    likeness = window(ratio(flair, level) - 1.0, LIKE_WIDTH)
-    shape = tf.shape(flair)
+    reference = channels[min(flair, len(channels) - 1)]
+    level = peak(reference)
+    likeness = window(ratio(reference, level) - 1.0, LIKE_WIDTH)
+    shape = tf.shape(reference)
     # Of three dimensions: a product over single channels, (12, 1, 96, 96), crashes TensorFlow 2.21.
     squares = resize(tf.reshape(likeness, (-1, shape[-2], shape[-1])), GRID, GRID)
     around = tf.reshape(resize(squares, shape[-2], shape[-1]), shape)
     likeness = tf.where(level > 0, likeness * tf.nn.relu(around - LIKE_SHARE), 1.0)
     levels = [
-        peak(one, likeness, NARROW, level) if one is flair else peak(one, likeness)
+        peak(one, likeness, NARROW, level) if one is reference else peak(one, likeness)
         for one in channels
     ]
     scaled = ratio(planes, tf.concat(levels, axis=-3)) - 1.0
@@ -228,8 +233,8 @@ def segment(
     Args:
         network: Function from network input to outputs, one of them `mask`.
         preprocessor: What the network's input is made by.
-        images: Tensor of any real type, of shape `(batch, height, width, 3)`, or
-            `(patients, slices, height, width, 3)` with `OVER_PATIENT`.
+        images: Tensor of any real type, of shape `(batch, height, width, channels)`, or
+            `(patients, slices, height, width, channels)` with `OVER_PATIENT`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         axes: What each image is normalised over, see `normalize`.
         temperature: What the logits of the probability are scaled by, above 0.
@@ -248,7 +253,8 @@ def segment(
     shape = tf.shape(images)
     height, width = shape[-3], shape[-2]
     size, channels = preprocessor.image_size, len(preprocessor.channels)
-    normalized = NORMALIZE[preprocessor.version][preprocessor.normalization](planes, axes)
+    scale = NORMALIZE[preprocessor.version][preprocessor.normalization]
+    normalized = scale(planes, axes, preprocessor.flair)
     small = tf.reshape(resize(normalized, size, size), (-1, channels, size, size))
     output = network(tf.transpose(small, (0, 2, 3, 1)))["mask"]
     probability = resize(output[..., 0], height, width)

@@ -67,7 +67,11 @@ def export_onnx(
     with staging(out, ours, overwrite) as work:
         parity = write_onnx(source, work, threshold)
         network = network_usage(source.model, source.preprocessor)
-        usage = PATIENT_USAGE + NETWORK_FILE + network
+        usage = (
+            PATIENT_USAGE.format(channels=len(source.preprocessor.channels))
+            + NETWORK_FILE
+            + network
+        )
         describe(work, source, parity, max_drop, f"{out}/{FILE}", usage)
     return out / FILE
 
@@ -95,7 +99,7 @@ def write_onnx(source: Source, folder: Path, threshold: float | None) -> dict[st
     write_records(file, calibration, source.preprocessor)
     reading = (calibration.threshold, calibration.temperature, source.preprocessor)
     write_patient(source.model, whole, *reading)
-    served = {PATIENT: load_patient(whole)}
+    served = {PATIENT: load_patient(whole)[0]}
     parity = measure_parity(
         *(source.model, load_artefact(file), source.samples, file), *reading, served=served
     )

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from agd_keras.data.preprocessor import Preprocessor
+from agd_keras.data.preprocessor import Preprocessor, preprocessor_for
 from agd_keras.errors import InputError
 from agd_keras.export.saved_model import make_signatures
 
@@ -16,8 +16,9 @@ PREPARED = "prepared"
 OPSET = 17
 USAGE = """
 `patient.onnx` takes the images of a patient as they are: input `image`, float32 `(slices, height,
-width, 3)`, any size and any positive scale, all slices together. Outputs `probability`, float32,
-with the model's temperature applied, and `mask`, uint8 0 or 1, of `(slices, height, width, 1)`.
+width, {channels})`, any size and any positive scale, all slices together. Outputs `probability`,
+float32, with the model's temperature applied, and `mask`, uint8 0 or 1, of `(slices, height, width,
+1)`.
 """
 
 
@@ -49,9 +50,14 @@ def write_patient(
     """
     import onnx
 
+    preprocessor = preprocessor or preprocessor_for(model.input_shape)
     patient = make_signatures(model, threshold, temperature, preprocessor)["patient"]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, "image")])
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None, None, preprocessor.input_shape[-1]), tf.float32, "image")
+        ]
+    )
     def one_patient(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: output[0] for name, output in patient(image=image[None]).items()}
 
@@ -62,18 +68,19 @@ def write_patient(
         graph, _ = tf2onnx.convert.from_function(
             one_patient, one_patient.input_signature, opset=OPSET
         )
-    _name_prepared(graph, model.input_shape[1])
+    _name_prepared(graph, preprocessor)
     onnx.save(graph, file)
     return file
 
 
-def _name_prepared(graph: Any, size: int) -> None:
+def _name_prepared(graph: Any, preprocessor: Preprocessor) -> None:
     """Gives the network's input, which one reshape makes, its name and its type."""
     import onnx
 
     main = graph.graph
     values = {one.name: onnx.numpy_helper.to_array(one) for one in main.initializer}
-    shape = (-1, 3, size, size)
+    size, _, channels = preprocessor.input_shape
+    shape = (-1, channels, size, size)
     found = [
         node
         for node in main.node
@@ -87,6 +94,6 @@ def _name_prepared(graph: Any, size: int) -> None:
             for place, name in enumerate(names):
                 if name == old:
                     names[place] = PREPARED
-    free = ("rows", 3, size, size)
+    free = ("rows", channels, size, size)
     info = onnx.helper.make_tensor_value_info(PREPARED, onnx.TensorProto.FLOAT, free)
     main.value_info.append(info)

@@ -72,7 +72,8 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
     if is_artefact(find_model(model)):
         raise InputError(f"{model}: expected a .keras file or a run folder, found an export")
     predictor = load_predictor(model)
-    samples = choose_samples(model, data)
+    taken = predictor.preprocessor
+    samples = choose_samples(model, data, taken.channels, taken.missing)
     origin = find_origin(model, samples.scored)
     return Source(
         ensemble_model(predictor.models),
@@ -187,4 +188,4 @@ def describe(
     refuse_drop(parity, max_drop, where)
     parity = {**parity, "origin": source.origin}
     write_text(folder / PARITY, json.dumps(parity, indent=1, allow_nan=False) + "\n")
-    write_text(folder / CARD, model_card(source.origin, parity, usage))
+    write_text(folder / CARD, model_card(source.origin, parity, usage, source.preprocessor))

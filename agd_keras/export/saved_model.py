@@ -29,15 +29,16 @@ from agd_keras.inference.exported import (
     load_artefact,
 )
 
+PICTURES = (1, 3)  # channels that a PNG or JPEG has, grey or in colour
 Function = Callable[..., dict[str, tf.Tensor]]
 USAGE = """
 | signature | input | outputs |
 |---|---|---|
-| `serving_default` | `image` float32 `(batch, height, width, 3)` | `probability` float32, `mask` uint8 0 or 1: `(batch, height, width, 1)` |
+| `serving_default` | `image` float32 `(batch, height, width, {channels})` | `probability` float32, `mask` uint8 0 or 1: `(batch, height, width, 1)` |
 | `uint8` | `image` uint8, the same shape | the same |
-| `encoded` | `image_bytes` string `(batch,)`: PNG or JPEG, all of one size | the same |
-| `patient` | `image` float32 `(patients, slices, height, width, 3)` | the same, `(patients, slices, height, width, 1)` |
-| `model` | `image` float32 `(batch, {size}, {size}, 3)`, normalised | {outputs}: float32 `(batch, {size}, {size}, 1)` |
+| `encoded` | `image_bytes` string `(batch,)`: PNG or JPEG, all of one size; of 1 or 3 channels only | the same |
+| `patient` | `image` float32 `(patients, slices, height, width, {channels})` | the same, `(patients, slices, height, width, 1)` |
+| `model` | `image` float32 `(batch, {size}, {size}, {channels})`, normalised | {outputs}: float32 `(batch, {size}, {size}, 1)` |
 | `calibration` | `x` float32 `(batch,)`, any values | `temperature` and `threshold`, float32 `(batch,)`: how the probability of `model` is to be read |
 | `preprocessor` | the same | `json`, uint8 `(batch, length)`: the bytes of `preprocessor.json`, which tells how the input of `model` is made |
 
@@ -78,19 +79,23 @@ def make_signatures(
     """
     preprocessor = preprocessor or preprocessor_for(model.input_shape)
     record = tf.io.decode_raw(json.dumps(preprocessor.to_values()), tf.uint8)
-    size = preprocessor.image_size
+    size, channels = preprocessor.image_size, len(preprocessor.channels)
 
     def signature(function: Function, name: str, *shape: int | None, dtype=tf.float32) -> Function:
         return tf.function(function, input_signature=[tf.TensorSpec(shape, dtype, name)])
 
-    network = signature(freeze(model), "image", None, size, size, 3)
+    network = signature(freeze(model), "image", None, size, size, channels)
 
     def image(image):
         return segment(network, preprocessor, image, threshold, OVER_IMAGE, temperature)
 
+    def decode(content):
+        # Takes PNG and JPEG alike, and has a fixed rank, unlike `decode_image`.
+        return tf.io.decode_png(content, channels)
+
     def encoded(image_bytes):
-        spec = tf.TensorSpec((None, None, 3), tf.uint8)
-        return image(tf.map_fn(_decode, image_bytes, fn_output_signature=spec))
+        spec = tf.TensorSpec((None, None, channels), tf.uint8)
+        return image(tf.map_fn(decode, image_bytes, fn_output_signature=spec))
 
     def patient(image):
         return segment(network, preprocessor, image, threshold, OVER_PATIENT, temperature)
@@ -102,20 +107,17 @@ def make_signatures(
     def prepared_by(x):
         return {RECORD: tf.tile(record[None], (tf.shape(x)[0], 1))}
 
-    return {
-        "serving_default": signature(image, "image", None, None, None, 3),
-        "uint8": signature(image, "image", None, None, None, 3, dtype=tf.uint8),
-        "encoded": signature(encoded, "image_bytes", None, dtype=tf.string),
-        "patient": signature(patient, "image", None, None, None, None, 3),
+    made = {
+        "serving_default": signature(image, "image", None, None, None, channels),
+        "uint8": signature(image, "image", None, None, None, channels, dtype=tf.uint8),
+        "patient": signature(patient, "image", None, None, None, None, channels),
         SIGNATURE: network,
         CALIBRATION: signature(calibration, "x", None),
         PREPROCESSOR: signature(prepared_by, "x", None),
     }
-
-
-def _decode(content: tf.Tensor) -> tf.Tensor:
-    # Takes PNG and JPEG alike, and has a fixed rank, unlike `decode_image`.
-    return tf.io.decode_png(content, channels=3)
+    if channels in PICTURES:
+        made["encoded"] = signature(encoded, "image_bytes", None, dtype=tf.string)
+    return made
 
 
 def write_saved_model(folder: Path, signatures: dict[str, Function]) -> None:
@@ -173,14 +175,14 @@ def export_saved_model(
     check_out(out, (BATCHING_FILE, *map(str, find_versions(out))), overwrite=True)
     number = next_version(out, version)
     source = load_source(model, data)
-    size = source.model.input_shape[1]
+    size, _, channels = source.preprocessor.input_shape
     calibration = source.calibrate(threshold)
     reading = (calibration.threshold, calibration.temperature, source.preprocessor)
     signatures = make_signatures(source.model, *reading)
     with staging(out) as work:
         folder = work / str(number)
         write_saved_model(folder, signatures)
-        write_warmup(folder, out.absolute().name, warmup_requests(size))
+        write_warmup(folder, out.absolute().name, warmup_requests(source.preprocessor))
         write_records(folder, calibration, source.preprocessor)
         write_text(work / BATCHING_FILE, BATCHING)
         parity = measure_parity(
@@ -193,30 +195,33 @@ def export_saved_model(
         )
         parity = {"artefact": f"{out.absolute().name}/{number}", "format": "saved_model", **parity}
         outputs = " and ".join(f"`{name}`" for name in sorted(source.model.output))
-        usage = USAGE.format(size=size, outputs=outputs)
+        usage = USAGE.format(size=size, outputs=outputs, channels=channels)
         describe(folder, source, parity, max_drop, f"{out}/{number}", usage)
     return out / str(number)
 
 
-def warmup_requests(size: int) -> dict[str, dict[str, np.ndarray]]:
+def warmup_requests(preprocessor: Preprocessor) -> dict[str, dict[str, np.ndarray]]:
     """Makes a small request for each signature, of one row.
 
     Args:
-        size: Side of the network's square input in pixels.
+        preprocessor: What makes the network's input.
 
     Returns:
         Inputs by name, by signature.
     """
-    image = np.zeros((1, size, size, 3), np.uint8)
-    return {
+    image = np.zeros((1, *preprocessor.input_shape), np.uint8)
+    requests: dict[str, dict[str, np.ndarray]] = {
         "serving_default": {"image": image.astype(np.float32)},
         "uint8": {"image": image},
-        "encoded": {"image_bytes": np.array([tf.io.encode_png(image[0]).numpy()], object)},
         "patient": {"image": image[None].astype(np.float32)},
         SIGNATURE: {"image": image.astype(np.float32)},
         CALIBRATION: {"x": np.zeros(1, np.float32)},
         PREPROCESSOR: {"x": np.zeros(1, np.float32)},
     }
+    if image.shape[-1] in PICTURES:
+        picture = tf.io.encode_png(image[0]).numpy()
+        requests["encoded"] = {"image_bytes": np.array([picture], object)}
+    return requests
 
 
 def served_signatures(folder: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
@@ -226,8 +231,9 @@ def served_signatures(folder: Path) -> dict[str, Callable[[np.ndarray], np.ndarr
         folder: The version's folder.
 
     Returns:
-        By name of the signature, functions of a patient's images, `(slices, height, width, 3)`,
-        that return the probabilities, `(slices, height, width)`.
+        By name of the signature, functions of a patient's images,
+        `(slices, height, width, channels)`, that return the probabilities,
+        `(slices, height, width)`.
     """
     with without_patterns(folder) as plain:
         loaded = tf.saved_model.load(str(plain))

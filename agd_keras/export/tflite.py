@@ -36,9 +36,9 @@ FILE = "model.tflite"
 IMAGES = "serving_default"
 CALIBRATION_SLICES = 128
 USAGE = """
-Signature `serving_default`, for single images: input `image`, float32 `(batch, height, width, 3)`
-of any size and any positive scale; outputs `probability`, float32, and `mask`, uint8 0 or 1, of
-`(batch, height, width, 1)`. Each image is normalised by itself.
+Signature `serving_default`, for single images: input `image`, float32 `(batch, height, width,
+{channels})` of any size and any positive scale; outputs `probability`, float32, and `mask`, uint8 0
+or 1, of `(batch, height, width, 1)`. Each image is normalised by itself.
 
 Signature `model`, for a patient's slices normalised together, which finds more of the tumour:
 """
@@ -102,7 +102,8 @@ def export_tflite(
         )
         parity = {"artefact": FILE, "format": "tflite", "quantize": quantize, **parity}
         usage = network_usage(source.model, source.preprocessor)
-        usage = usage if quantize == "int8" else USAGE + usage
+        images = USAGE.format(channels=len(source.preprocessor.channels))
+        usage = usage if quantize == "int8" else images + usage
         describe(work, source, parity, max_drop, f"{out}/{FILE} ({quantize})", usage)
     return out / FILE
 

@@ -8,10 +8,12 @@ import nibabel
 import numpy as np
 
 from agd_keras.data.anatomy import make_patient
+from agd_keras.errors import InputError
 from agd_keras.export import onnx, patient
 from agd_keras.export.parity import PARITY
 from agd_keras.export.release import CARD, RECORDS, check_out, describe, load_source, staging
 from agd_keras.files import write_text
+from agd_keras.io.case import CHANNELS
 from agd_keras.web import INDEX, find_page
 
 EXAMPLE = "example.nii.gz"
@@ -54,12 +56,16 @@ def export_web(
     built = sorted(path.name for path in page.iterdir())
     check_out(out, (*built, patient.FILE, EXAMPLE, PARITY, CARD, *RECORDS), overwrite)
     source = load_source(model, data)
+    if source.preprocessor.channels != CHANNELS:
+        found = ", ".join(source.preprocessor.channels)
+        raise InputError(f"--format web: the page takes {', '.join(CHANNELS)}, the model {found}")
     with staging(out) as work:
         parity = onnx.write_onnx(source, work, threshold)
         (work / onnx.FILE).unlink()  # the page has no use for it
         size = parity.pop("patient_bytes")
+        usage = patient.USAGE.format(channels=len(CHANNELS))
         parity |= {"artefact": patient.FILE, "format": "web", "bytes": size}
-        describe(work, source, parity, max_drop, f"{out}/{patient.FILE}", patient.USAGE)
+        describe(work, source, parity, max_drop, f"{out}/{patient.FILE}", usage)
         write_example(work / EXAMPLE)
         for name in built:
             shutil.copyfile(page / name, work / name)

@@ -112,22 +112,25 @@ def is_patient(path: str | Path) -> bool:
         return PROBABILITY in {output.name for output in _open_onnx(path).get_outputs()}
 
 
-def load_patient(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
+def load_patient(
+    path: str | Path,
+) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[int | None, ...]]:
     """Loads an ONNX file that holds the whole way from a patient's images to the probability.
 
     Args:
         path: The `patient.onnx` that `agd-export` wrote.
 
     Returns:
-        Function of images `(slices, height, width, 3)`, all slices of one patient, that returns
-        calibrated probabilities, float32 `(slices, height, width)`.
+        Function of images `(slices, height, width, channels)`, all slices of one patient, that
+        returns calibrated probabilities, float32 `(slices, height, width)`; and the shape of those
+        images, None for any size.
 
     Raises:
         InputError: The file is missing or damaged.
 
     Example:
 
-    >>> predict = load_patient("export/patient.onnx")  # doctest: +SKIP
+    >>> predict, shape = load_patient("export/patient.onnx")  # doctest: +SKIP
     """
     path = Path(path)
     with _reading(path):
@@ -137,7 +140,9 @@ def load_patient(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
         (answer,) = session.run([PROBABILITY], {"image": np.asarray(images, np.float32)})
         return answer[..., 0]
 
-    return predict
+    (image,) = session.get_inputs()
+    shape = tuple(side if isinstance(side, int) else None for side in image.shape)
+    return predict, shape
 
 
 @contextmanager
@@ -206,7 +211,7 @@ def _artefact(
     _, *sizes = shape
     if "mask" not in outputs or not takes_slices((None, *sizes)):
         raise ValueError(
-            "expected one input (batch, side, side, 3) of fixed size and an output "
+            "expected one input (batch, side, side, channels) of fixed size and an output "
             f"'mask', found an input (batch, {', '.join(map(str, sizes))}) and the outputs "
             f"{', '.join(sorted(outputs))}"
         )
@@ -214,7 +219,7 @@ def _artefact(
 
 
 def takes_slices(shape: Any) -> bool:
-    """Tells whether a network's input is a batch of square slices of three contrasts.
+    """Tells whether a network's input is a batch of square slices.
 
     Example:
 
@@ -225,4 +230,4 @@ def takes_slices(shape: Any) -> bool:
     if not isinstance(shape, tuple) or len(shape) != 4:
         return False
     _, height, width, channels = shape
-    return isinstance(height, int) and 0 < height == width and channels == 3
+    return isinstance(height, int) and 0 < height == width and isinstance(channels, int)

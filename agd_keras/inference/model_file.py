@@ -12,6 +12,7 @@ import keras
 # agd_paper has 9 million weights and 33 million values after its largest layer.
 MAX_CONFIG_BYTES, MAX_BYTES = 2**22, 2**30
 MAX_WEIGHTS, MAX_VALUES, MAX_SIDE = 2**27, 2**27, 1024
+MAX_CHANNELS = 16
 _CONFIG = "config.json"
 
 
@@ -66,10 +67,15 @@ def _check_network(config: dict[str, Any]) -> None:
     if _values(largest) > MAX_VALUES:
         raise ValueError(f"a layer that returns {largest}, expected at most {MAX_VALUES:,} values")
     shape = model.input_shape
-    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or (shape[1] or 0) > MAX_SIDE:
+    if (
+        len(shape) != 4
+        or shape[1] != shape[2]
+        or not 1 <= (shape[3] or 0) <= MAX_CHANNELS
+        or (shape[1] or 0) > MAX_SIDE
+    ):
         raise ValueError(
             f"an input of {shape}, expected the same height and width, at most {MAX_SIDE}, "
-            "and 3 channels"
+            f"and 1 to {MAX_CHANNELS} channels"
         )
 
 

@@ -186,12 +186,12 @@ def write_volumes(
             write_volume(path, values.astype(np.float32), affine)
 
 
-def write_maps(maps: UncertaintyMaps, images: np.ndarray, arrays: Path, picture: Path) -> None:
+def write_maps(maps: UncertaintyMaps, flair: np.ndarray, arrays: Path, picture: Path) -> None:
     """Writes maps of uncertainty: all of them as arrays, those of one slice as a picture.
 
     Args:
         maps: Maps of shape `(slices, height, width)`.
-        images: Array of shape `(slices, height, width, 3)`.
+        flair: Array of shape `(slices, height, width)`.
         arrays: An `.npz` file, float16: `probability`, and in nats `entropy` and
             `mutual_information`.
         picture: A `.png` file: the slice with most entropy, in bits, so that 1 is the highest.
@@ -202,4 +202,4 @@ def write_maps(maps: UncertaintyMaps, images: np.ndarray, arrays: Path, picture:
     shown = {"probability": values["probability"][place]}
     for name in MAPS[1:]:
         shown[f"{name.replace('_', ' ')} (bits)"] = values[name][place] / np.log(2)
-    overlays.maps(images[place], shown, label="probability, or bits").savefig(picture, dpi=150)
+    overlays.maps(flair[place], shown, label="probability, or bits").savefig(picture, dpi=150)

@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from scipy import ndimage
 
-from agd_keras.io.case import CHANNELS
 from agd_keras.text import clean
 from agd_keras.viz.colors import PREDICTION
 
@@ -17,7 +16,7 @@ STRIP = LETTERS + 2 * MARGIN
 
 
 def draw_overlay(
-    images: np.ndarray,
+    flair: np.ndarray,
     mask: np.ndarray,
     spacing: tuple[float, float, float] | None,
     numbers: Sequence[int] = (),
@@ -25,7 +24,7 @@ def draw_overlay(
     """Draws the outline of the prediction on FLAIR, in up to nine slices from lowest to highest.
 
     Args:
-        images: Array of shape `(slices, height, width, 3)`.
+        flair: Array of shape `(slices, height, width)`.
         mask: Boolean array of shape `(slices, height, width)`. Its slices with tumour are shown,
             evenly chosen; the middle slice if there are none.
         spacing: Between slices, rows and columns in mm, for the proportions; None for square.
@@ -37,10 +36,10 @@ def draw_overlay(
 
     Example:
 
-    >>> draw_overlay(np.ones((4, 8, 8, 3)), np.ones((4, 8, 8), bool), None).size
+    >>> draw_overlay(np.ones((4, 8, 8)), np.ones((4, 8, 8), bool), None).size
     (512, 512)
     """
-    flair = images[..., CHANNELS.index("FLAIR")].astype(np.float32)
+    flair = flair.astype(np.float32)
     flair = flair - flair.min()
     white = float(np.percentile(flair, 99.5)) or float(flair.max()) or 1.0
     found = np.flatnonzero(mask.any(axis=(1, 2)))

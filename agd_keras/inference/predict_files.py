@@ -22,6 +22,7 @@ from agd_keras.inference.overlay import add_title, draw_overlay
 from agd_keras.inference.postprocess import THRESHOLD, Postprocessing, measure
 from agd_keras.inference.predict_case import predict_case, predict_maps
 from agd_keras.inference.uncertainty import PatientPredictor, UncertaintyPredictor
+from agd_keras.io.case import CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.locks import locked
@@ -73,6 +74,7 @@ def predict_files(
     channels: Sequence[str] = (),
     contrasts: Mapping[str, str | Path] | None = None,
     descriptions: bool = False,
+    missing: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Predicts every case in files and folders, holding one at a time in memory.
@@ -100,6 +102,8 @@ def predict_files(
         channels: Contrasts in the order of channels, and
         contrasts: files of one more case by contrast, see `find_cases`.
         descriptions: Whether notes may hold descriptions of DICOM series, which are typed by hand.
+        missing: What becomes of contrasts that a case lacks, see `stack_channels`. Default: as the
+            model was trained.
         progress: Called as `progress(done, total)`, in cases.
 
     Returns:
@@ -131,7 +135,10 @@ def predict_files(
         threshold = settled.threshold or THRESHOLD
         uncertain = UncertaintyPredictor(predictor, uncertainty, threshold=threshold)
     [table] = resolve_outputs(out, [TABLE], [], overwrite)
-    sources = find_cases(inputs, channels, contrasts)
+    taken = getattr(predictor, "preprocessor", None)
+    wanted = taken.channels if taken else CHANNELS
+    missing = missing or (taken.missing if taken else FILL)
+    sources = find_cases(inputs, channels, contrasts, wanted, missing)
     flat = mask_format == "nnunet"
     if flat:
         _check_flat([source.case_id for source in sources])
@@ -167,14 +174,14 @@ def predict_files(
         with replacing(paths) as made:
             more = write_masks(case, mask, made[: len(masks)], mask_format)
             if maps:
-                write_maps(maps, case.images, *made[len(masks) :][:2])
+                write_maps(maps, case.flair, *made[len(masks) :][:2])
             if kept:
                 values = {name: getattr(maps, name) for name in MAPS} if maps else None
                 start = len(masks) + len(extra) * bool(maps)
                 own = made[start : start + len(kept)]
                 write_volumes(values or {MAPS[0]: probability}, own, case.affine)
             if overlays:
-                picture = draw_overlay(case.images, mask, case.spacing, source.numbers)
+                picture = draw_overlay(case.flair, mask, case.spacing, source.numbers)
                 picture = add_title(picture, source.case_id, found["volume_mm3"], int(mask.sum()))
                 # The default saves a fiftieth of the bytes and takes as long as all else together.
                 picture.save(made[-1], compress_level=1)

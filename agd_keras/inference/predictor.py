@@ -27,7 +27,6 @@ from agd_keras.inference.exported import (
 )
 from agd_keras.inference.model_file import check_model_file
 from agd_keras.inference.stored_preprocessor import read_preprocessor
-from agd_keras.io.case import CHANNELS
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
 from agd_keras.text import clean
@@ -86,7 +85,7 @@ class Predictor:
         """Predicts the probability of tumour at every pixel of a patient's slices.
 
         Args:
-            images: Array of shape `(slices, height, width, 3)`: pre-contrast, FLAIR, post-contrast,
+            images: Array of shape `(slices, height, width, channels)`, in the order of the model,
                 all slices of one patient since intensities are normalised over the patient.
 
         Returns:
@@ -105,8 +104,8 @@ class Predictor:
         """Predicts slices that are network input already.
 
         Args:
-            prepared: Float32 array of shape `(slices, image_size, image_size, 3)`, normalised over
-                the whole patient, as `Preprocessor` makes it or a `Cache` holds it.
+            prepared: Float32 array of shape `(slices, image_size, image_size, channels)`,
+                normalised over the whole patient, as `Preprocessor` makes it or a `Cache` holds it.
             shape: Height and width of the original slices in pixels.
 
         Returns:
@@ -209,7 +208,7 @@ def load_predictor(model: str | Path) -> Predictor:
         if path.is_dir():
             logger.warning("%s: a SavedModel is a program that runs as you; trust its maker", path)
         if is_patient(path):
-            patient, shape = load_patient(path), (None, None, None, len(CHANNELS))
+            patient, shape = load_patient(path)
             return WholePredictor(patient, read_calibration(path), read_preprocessor(path, shape))
         network = load_artefact(path)
         return _predictor([network], path, str(model))

@@ -17,12 +17,12 @@ from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.client_grpc import GrpcClient
 from agd_keras.inference.client_rest import RestClient, without_password
 from agd_keras.inference.exported import CALIBRATION, NORMALIZATION, PREPROCESSOR, RECORD
-from agd_keras.io.case import CHANNELS
 from agd_keras.text import clean
 
 EXPECTED = "expected http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME"
 _REST = re.compile(r"https?://[^/?#\s]+/v1/models/[^/:?#\s]+(/versions/\d+|/labels/[^/:?#\s]+)?/?")
 _GRPC = re.compile(r"grpc://(?P<host>[^/?#\s]+)/(?P<name>[^/:?#\s]+)(/(?P<version>\d{1,18}))?/?")
+_PICTURES = (None, None, None, 3)  # what `encoded` takes of a model that does not tell
 _ROW = {"x": np.zeros(1, np.float32)}  # what is asked for a record
 _ROUNDED = 1e-4  # what digits left out can add to a probability
 # By signature: the names of its input and of the output with the probability of tumour.
@@ -100,14 +100,14 @@ class ServingClient:
         self.image_size = None
         if signature == "model":
             _, height, width, channels = shape if len(shape) == 4 else (0, 0, 0, 0)
-            if height != width or channels != 3 or not 1 <= height <= MAX_SIDE:
+            if height != width or channels < 1 or not 1 <= height <= MAX_SIDE:
                 raise InputError(
-                    f"{self.client.url}: expected an input of 3 channels and the same height and "
-                    f"width, at most {MAX_SIDE}, found {clean(shape)}"
+                    f"{self.client.url}: expected an input of the same height and width, at most "
+                    f"{MAX_SIDE}, found {clean(shape)}"
                 )
             self.image_size = height
         self.calibration = self._read_calibration() if CALIBRATION in offered else Calibration()
-        self.preprocessor = self._read_preprocessor(offered)
+        self.preprocessor = self._read_preprocessor(offered, shape)
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
         """Predicts the probability of tumour at every pixel of a patient's slices.
@@ -151,8 +151,7 @@ class ServingClient:
         except ValueError as error:
             raise InputError(f"{self.client.url}: expected a calibration ({error})") from None
 
-    def _read_preprocessor(self, offered: Collection[str]) -> Preprocessor:
-        shape = (None, self.image_size, self.image_size, len(CHANNELS))
+    def _read_preprocessor(self, offered: Collection[str], shape: tuple[int, ...]) -> Preprocessor:
         try:
             if PREPROCESSOR in offered:
                 codes = self.client.predict(PREPROCESSOR, _ROW, RECORD)
@@ -161,8 +160,10 @@ class ServingClient:
                 number = self._read(NORMALIZATION, NORMALIZATION) if NORMALIZATION in offered else 0
                 if number not in range(len(NORMALIZATIONS)):
                     raise InputError(f"unknown normalization {number:g}")
-                found = preprocessor_for(shape, NORMALIZATIONS[int(number)])
-            found.check_network(shape)
+                kind = NORMALIZATIONS[int(number)]
+                found = preprocessor_for(shape if self.image_size else _PICTURES, kind)
+            if self.image_size:
+                found.check_network(shape)
         except InputError as error:
             told = str(error).startswith(self.client.url)
             raise error if told else InputError(f"{self.client.url}: {error}") from None
@@ -185,5 +186,5 @@ def _bytes_of(images: np.ndarray, preprocessor: Preprocessor) -> np.ndarray:
 
 def _png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "png")
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "png")
     return buffer.getvalue()

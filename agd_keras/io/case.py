@@ -14,7 +14,9 @@ from agd_keras.files import UNWRITABLE
 from agd_keras.io.background import finite, is_dark_around, settle_background
 from agd_keras.text import clean
 
-CHANNELS = ("T1", "FLAIR", "T1c")  # as the network takes them
+CHANNELS = ("T1", "FLAIR", "T1c")  # as networks take them unless told otherwise
+REFERENCE = "FLAIR"  # whose grid the others are brought to, and which stands in for missing ones
+FILL, ERROR = MISSING = ("fill", "error")  # what becomes of missing ones
 
 # What a case may be: 512 x 512 x 512 voxels a channel (1.5 GiB as float32 in three channels), 2048
 # slices, rows and columns, 2 GiB a file. All are checked before anything is decoded.
@@ -31,8 +33,7 @@ class Case:
     the patient's right to the left, so that the nose points up and left is on the right.
 
     Args:
-        images: Array of shape `(slices, height, width, 3)`: pre-contrast T1, FLAIR, post-contrast
-            T1; finite values of any scale.
+        images: Array of shape `(slices, height, width, channels)`; finite values of any scale.
         spacing: Between slices, rows and columns in mm, NaN between slices for a single one of
             unknown thickness; None for pictures, which do not tell.
         masks: Names of the mask files, with `/` for folders, relative to any output folder.
@@ -42,6 +43,7 @@ class Case:
         notes: What a user should know about how the images were read.
         affine: Array of shape `(4, 4)`, from voxels `(i, j, k)` of the source to mm to the right,
             anterior and superior, see `to_axial`; None for pictures.
+        channels: Contrast of each channel of the images, FLAIR among them.
     """
 
     images: np.ndarray
@@ -50,6 +52,12 @@ class Case:
     write_masks: Callable[[np.ndarray, Sequence[Path]], tuple[str, ...] | None]
     notes: tuple[str, ...] = ()
     affine: np.ndarray | None = None
+    channels: tuple[str, ...] = CHANNELS
+
+    @property
+    def flair(self) -> np.ndarray:
+        """The contrast that tumours are shown on, `(slices, height, width)`."""
+        return self.images[..., self.channels.index(REFERENCE)]
 
 
 def check_file(path: Path) -> None:
@@ -138,39 +146,80 @@ def one_line(path: Path, kind: str) -> Iterator[None]:
         raise InputError(message) from error
 
 
+def find_missing(
+    path: Path, found: Sequence[str], channels: Sequence[str], missing: str
+) -> list[str]:
+    """Says which channels a patient lacks, or refuses it.
+
+    Args:
+        path: The file or folder, for the error.
+        found: The contrasts that are there.
+        channels: Names of the channels wanted.
+        missing: `"fill"`, or `"error"` to refuse a patient who lacks one.
+
+    Returns:
+        Names of those that are to be filled.
+
+    Raises:
+        InputError: One is missing that must not be; names all of them.
+
+    Example:
+
+    >>> find_missing(Path("a"), ("T1", "FLAIR"), ("T1", "FLAIR", "T1c"), "error")
+    Traceback (most recent call last):
+    ...
+    agd_keras.errors.InputError: a: expected T1, FLAIR, T1c, missing: T1c; --missing fill takes \
+FLAIR in their place
+    """
+    absent = [name for name in channels if name not in found]
+    if absent and missing == ERROR:
+        raise InputError(
+            f"{path}: expected {', '.join(channels)}, missing: {', '.join(absent)}; "
+            f"--missing {FILL} takes FLAIR in their place"
+        )
+    return absent
+
+
 def stack_channels(
-    path: Path, channels: Mapping[str, np.ndarray]
+    path: Path,
+    found: Mapping[str, np.ndarray],
+    channels: Sequence[str] = CHANNELS,
+    missing: str = FILL,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Puts the contrasts of a patient together, with FLAIR in place of those it lacks, as in LGG.
 
     Args:
         path: The file or folder, for the error.
-        channels: By name in `CHANNELS`, real arrays of one shape `(slices, height, width)`.
+        found: By name of the contrast, real arrays of one shape `(slices, height, width)`.
+        channels: Names of the channels wanted, in their order.
+        missing: `"fill"`, or `"error"` to refuse a patient who lacks one.
 
     Returns:
-        Array of shape `(slices, height, width, 3)`, float32 or, of values of 8 bits, uint8, whose
-        background is the darkest, see `settle_background`, and notes on what was filled or taken
-        for background.
+        Array of shape `(slices, height, width, channels)`, float32 or, of values of 8 bits, uint8,
+        whose background is the darkest, see `settle_background`, and notes on what was filled or
+        taken for background.
 
     Raises:
-        InputError: There is no FLAIR.
+        InputError: There is no FLAIR, or another is missing that must not be.
 
     Example:
 
     >>> stack_channels(Path("a.nii"), {"FLAIR": np.ones((1, 2, 2))})[1]
     ('T1 and T1c filled by FLAIR',)
+    >>> stack_channels(Path("a.nii"), {"FLAIR": np.ones((1, 2, 2))}, ("FLAIR",))[0].shape
+    (1, 2, 2, 1)
     """
-    if "FLAIR" not in channels:
-        found = " and ".join(sorted(channels)) or "other contrasts"
-        raise InputError(f"{path}: expected a FLAIR, found only {found}")
-    missing = [name for name in CHANNELS if name not in channels]
-    notes = [f"{' and '.join(missing)} filled by FLAIR"] if missing else []
-    images = np.empty((*channels["FLAIR"].shape, len(CHANNELS)), np.float32)
-    for place, name in enumerate(CHANNELS):
+    if REFERENCE not in found:
+        kinds = " and ".join(sorted(found)) or "other contrasts"
+        raise InputError(f"{path}: expected a FLAIR, found only {kinds}")
+    absent = find_missing(path, tuple(found), channels, missing)
+    notes = [f"{' and '.join(absent)} filled by FLAIR"] if absent else []
+    images = np.empty((*found[REFERENCE].shape, len(channels)), np.float32)
+    for place, name in enumerate(channels):
         with np.errstate(over="ignore", invalid="ignore"):
-            images[..., place] = channels.get(name, channels["FLAIR"])
-    present = [name for name in CHANNELS if name in channels]
-    notes += settle_channels(images, present)
+            images[..., place] = found.get(name, found[REFERENCE])
+    present = [name for name in channels if name in found]
+    notes += settle_channels(images, present, channels)
     return _compact(images), tuple(notes)
 
 
@@ -181,12 +230,15 @@ def _compact(images: np.ndarray) -> np.ndarray:
     return values if np.array_equal(values, images) else images
 
 
-def settle_channels(images: np.ndarray, names: Sequence[str] = CHANNELS) -> list[str]:
+def settle_channels(
+    images: np.ndarray, names: Sequence[str] = CHANNELS, channels: Sequence[str] = CHANNELS
+) -> list[str]:
     """Makes the background the darkest of each channel, in place.
 
     Args:
-        images: Array of shape `(slices, height, width, 3)`.
-        names: The channels that notes are about, of `CHANNELS`.
+        images: Array of shape `(slices, height, width, channels)`.
+        names: The channels that notes are about.
+        channels: The contrast of each channel.
 
     Returns:
         Notes on what was taken for background, and where it cannot be told.
@@ -199,7 +251,7 @@ def settle_channels(images: np.ndarray, names: Sequence[str] = CHANNELS) -> list
     bad = np.zeros(images.shape[:-1], bool)
     moved: dict[float, list[str]] = {}
     bright = []
-    for place, name in enumerate(CHANNELS):
+    for place, name in enumerate(channels):
         planes = np.ascontiguousarray(images[..., place])
         bad |= ~finite(planes)
         settled, air = settle_background(planes)

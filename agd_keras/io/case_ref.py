@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agd_keras.io.case import CHANNELS, FILL
+
 
 @dataclass(frozen=True, order=True)
 class CaseRef:
@@ -22,6 +24,8 @@ class CaseRef:
         patient_id: The person, the unit of splitting. By default each case is one of its own.
         notes: What a user should know about how the files were chosen.
         problem: Why the case cannot be read, in one line; empty if it can.
+        channels: Names of the channels that are read of it, in their order.
+        missing: What becomes of those that it lacks, see `stack_channels`.
 
     Example:
 
@@ -39,6 +43,8 @@ class CaseRef:
     patient_id: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
     problem: str = field(default="", compare=False)
+    channels: tuple[str, ...] = field(default=CHANNELS, compare=False)
+    missing: str = field(default=FILL, compare=False)
 
     def __post_init__(self) -> None:
         if not self.patient_id:

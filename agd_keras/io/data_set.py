@@ -1,11 +1,13 @@
 """A data set with labels, in whatever layout: found and checked by content."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from agd_keras.errors import InputError
+from agd_keras.io.case import CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.labels import check_pictures, check_volumes
 from agd_keras.io.layouts import bids_labels, decathlon, kaggle_3m, named, nnunet, table
@@ -15,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 # The name of each layout, whether a path is in it, and what finds its cases; asked in this order.
-LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, bool], Found]]] = {
+LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, bool, Sequence[str]], Found]]] = {
     "table": (table.matches, table.find),
     "nnunet": (nnunet.matches, nnunet.find),
     "decathlon": (decathlon.matches, decathlon.find),
@@ -51,7 +53,11 @@ def recognise_layout(root: str | Path) -> str:
 
 
 def scan_data_set(
-    root: str | Path, labelled: bool = True, layout: str | None = None
+    root: str | Path,
+    labelled: bool = True,
+    layout: str | None = None,
+    channels: Sequence[str] = CHANNELS,
+    missing: str = FILL,
 ) -> tuple[str, Found]:
     """Finds what a data set holds, sound or not.
 
@@ -59,6 +65,8 @@ def scan_data_set(
         root: Its folder, or its table.
         labelled: Whether an image without a label is a problem.
         layout: A name of `LAYOUTS`. Default: what `recognise_layout` says.
+        channels: Names of the channels to read, and
+        missing: what becomes of those that a case lacks, see `stack_channels`.
 
     Returns:
         The layout, and what was `Found`.
@@ -82,11 +90,17 @@ def scan_data_set(
     if root.is_dir() == (layout == "table"):
         expected = "a table as CSV" if layout == "table" else "a folder of scans"
         raise InputError(f"--layout {layout}: expected {expected}, found {root}")
-    return layout, LAYOUTS[layout][1](root, labelled)
+    found = LAYOUTS[layout][1](root, labelled, channels)
+    cases = [replace(case, channels=tuple(channels), missing=missing) for case in found.cases]
+    return layout, replace(found, cases=tuple(cases))
 
 
 def find_data_set(
-    root: str | Path, labelled: bool = True, layout: str | None = None
+    root: str | Path,
+    labelled: bool = True,
+    layout: str | None = None,
+    channels: Sequence[str] = CHANNELS,
+    missing: str = FILL,
 ) -> list[CaseRef]:
     """Finds the cases of a data set, with their labels.
 
@@ -96,6 +110,8 @@ def find_data_set(
         root: Its folder, or its table.
         labelled: Whether an image without a label is a problem.
         layout: A name of `LAYOUTS`. Default: what `recognise_layout` says.
+        channels: Names of the channels to read, and
+        missing: what becomes of those that a case lacks, see `stack_channels`.
 
     Returns:
         The cases, in order.
@@ -110,7 +126,7 @@ def find_data_set(
     3
     """
     root = Path(root)
-    layout, found = scan_data_set(root, labelled, layout)
+    layout, found = scan_data_set(root, labelled, layout, channels, missing)
     if found.problems:  # all of them at once, also those within the files
         sound = [case for case in found.cases if case.label and not case.problem]
         raise problems_error(root, [*found.problems, *check_cases(sound)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import Case, one_line, stack_channels
+from agd_keras.io.case import CHANNELS, FILL, Case, one_line, stack_channels
 from agd_keras.io.dicom_candidate import read_candidates
 from agd_keras.io.dicom_choice import choose_series
 from agd_keras.io.dicom_decode import read_header
@@ -134,17 +134,22 @@ def read_dicom(
     files: Sequence[Path],
     contrasts: Sequence[str] = (),
     descriptions: bool = False,
+    channels: Sequence[str] = CHANNELS,
+    missing: str = FILL,
 ) -> Case:
     """Reads DICOM files as one case.
 
     Of several series, tags and descriptions must tell which is FLAIR, T1 and contrast-enhanced T1;
-    a single one is taken as FLAIR where nothing tells. T1 and T1c on another grid are resampled.
+    a single one is taken as FLAIR where nothing tells. Those on another grid than the FLAIR are
+    resampled.
 
     Args:
         name: What the case is called; the name of its mask.
         files: Files in any order; those that are no images are left out.
         contrasts: Contrast of each file, where a user says so.
         descriptions: Whether notes may hold SeriesDescriptions, which are typed by hand.
+        channels: Names of the channels wanted, and
+        missing: what becomes of those that are not there, see `stack_channels`.
 
     Returns:
         The `Case`; its mask is a DICOM segmentation that refers to the FLAIR.
@@ -163,9 +168,10 @@ def read_dicom(
     if contrasts:
         chosen: dict[str, list[Path]] = {}
         for file, contrast in zip(files, contrasts, strict=True):
-            chosen.setdefault(contrast, []).append(file)
+            if contrast in channels:
+                chosen.setdefault(contrast, []).append(file)
     else:
-        chosen, notes = choose_series(path, files, descriptions)
+        chosen, notes = choose_series(path, files, descriptions, channels)
     found = {contrast: read_series(chosen[contrast]) for contrast in chosen}
     source = found["FLAIR"]
     volumes = {
@@ -173,8 +179,8 @@ def read_dicom(
         for contrast, one in found.items()
     }
     matched, moved = match_grids(volumes)
-    channels = {contrast: to_axial(volume, source.affine) for contrast, volume in matched.items()}
-    images, filled = stack_channels(path, channels)
+    axial = {contrast: to_axial(volume, source.affine) for contrast, volume in matched.items()}
+    images, filled = stack_channels(path, axial, channels, missing)
     slices, rows, columns = axial_spacing(source.affine)
     if source.volume.shape[2] == 1:
         if np.abs(source.affine[:3, 2]).argmax() != 2:
@@ -183,4 +189,5 @@ def read_dicom(
     write = partial(write_segmentation, path=path, source=source)
     notes += [*source.notes, *moved, *filled]
     masks = (f"{name}_mask.dcm",)
-    return Case(images, (slices, rows, columns), masks, write, tuple(notes), source.affine)
+    spacing = (slices, rows, columns)
+    return Case(images, spacing, masks, write, tuple(notes), source.affine, tuple(channels))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import CHANNELS, one_line
+from agd_keras.io.case import CHANNELS, REFERENCE, one_line
 from agd_keras.io.contrasts import OTHER, enhancement, words_of
 from agd_keras.io.dicom_candidate import Candidate, read_candidates
 
@@ -49,7 +49,10 @@ def _best(contrast: str, found: list[Candidate], flair: Candidate | None) -> lis
 
 
 def choose_series(
-    path: Path, files: Sequence[Path], descriptions: bool = False
+    path: Path,
+    files: Sequence[Path],
+    descriptions: bool = False,
+    channels: Sequence[str] = CHANNELS,
 ) -> tuple[dict[str, list[Path]], list[str]]:
     """Chooses the series of each contrast.
 
@@ -60,6 +63,7 @@ def choose_series(
         path: The file or folder, for the error.
         files: DICOM files in any order.
         descriptions: Whether notes may hold SeriesDescriptions, which are typed by hand.
+        channels: The contrasts wanted.
 
     Returns:
         Files by contrast, and notes on what was taken for what.
@@ -84,7 +88,7 @@ def choose_series(
                 f"{_list(found, numbers)}; {HOW}"
             )
         chosen: dict[str, Candidate] = {}
-        for contrast in ("FLAIR", "T1", "T1c"):
+        for contrast in sorted(channels, key=lambda name: (name != REFERENCE, name)):
             if by_contrast[contrast]:
                 best = _best(contrast, by_contrast[contrast], chosen.get("FLAIR"))
                 if len(best) > 1:
@@ -101,11 +105,11 @@ def choose_series(
     def say(one: Candidate) -> str:
         return f"{numbers[id(one)]} ({one.description})" if descriptions else numbers[id(one)]
 
-    taken = [f"{key}: series {say(chosen[key])}" for key in CHANNELS if key in chosen]
+    taken = [f"{key}: series {say(chosen[key])}" for key in channels if key in chosen]
     notes = [", ".join(taken) + (", taken as FLAIR, since nothing tells" if silent else "")]
     left = [one for one in found if one not in chosen.values()]
     if left and descriptions:
         notes.append(f"left out: series {', '.join(map(say, left))}")
     elif left:
         notes.append(f"left out: {len(left)} series")
-    return {key: chosen[key].files for key in CHANNELS if key in chosen}, notes
+    return {key: chosen[key].files for key in channels if key in chosen}, notes

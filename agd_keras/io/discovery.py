@@ -10,7 +10,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.io import dicom, nifti, pictures
-from agd_keras.io.case import Case, check_file
+from agd_keras.io.case import CHANNELS, FILL, Case, check_file
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.image_files import SUFFIXES as PICTURES
 from agd_keras.io.label_names import is_label, is_label_folder
@@ -48,7 +48,7 @@ def _scan(folder: Path, place: str, files: dict[str, list[tuple[Path, str]]]) ->
             _scan(path, str(PurePosixPath(place) / path.name), files)
 
 
-def _find_in(folder: Path, channels: Sequence[str]) -> list[CaseRef]:
+def _find_in(folder: Path, channels: Sequence[str], wanted: Sequence[str]) -> list[CaseRef]:
     """Cases of a folder, in the order of their folders."""
     name = folder.resolve().name or "case"
     files: dict[str, list[tuple[Path, str]]] = defaultdict(list)
@@ -67,7 +67,7 @@ def _find_in(folder: Path, channels: Sequence[str]) -> list[CaseRef]:
             if path not in slices
         ]
     labels = [(path, place) for path, place in files["label"] if _kind(path) == "nifti"]
-    found += group_files(files["nifti"], labels, channels)
+    found += group_files(files["nifti"], labels, channels, wanted=wanted)
     found += _join_studies(files["dicom"], name)
     if found:
         return sorted(found, key=lambda source: PurePosixPath(source.case_id).parts[:-1])
@@ -100,6 +100,8 @@ def find_cases(
     inputs: Sequence[str | Path],
     channels: Sequence[str] = (),
     contrasts: Mapping[str, str | Path] | None = None,
+    wanted: Sequence[str] = CHANNELS,
+    missing: str = FILL,
 ) -> list[CaseRef]:
     """Finds the cases that files and folders hold, by name; of DICOM, by a look at the header.
 
@@ -113,8 +115,10 @@ def find_cases(
         inputs: Files and folders, which are searched to any depth.
         channels: Contrasts in the order of channels, as `("T1", "T1c", "T2", "FLAIR")`, for NIfTI
             files of several channels or of names that end in `_0000` and so on.
-        contrasts: A file, or a folder with a DICOM series, for each of `FLAIR`, `T1` and `T1c`:
-            one more case, as the user says.
+        contrasts: A file, or a folder with a DICOM series, for each of `FLAIR`, `T1`, `T1c` and
+            `T2`: one more case, as the user says.
+        wanted: Names of the channels to read, and
+        missing: what becomes of those that a case lacks, see `stack_channels`.
 
     Returns:
         The cases, each with a name of its own that is a relative path.
@@ -133,7 +137,7 @@ def find_cases(
     for path in dict.fromkeys(map(Path, inputs)):
         if path.is_dir():
             try:
-                found += _find_in(path, channels)
+                found += _find_in(path, channels, wanted)
             except RecursionError:
                 raise InputError(f"{path}: folders nested too deep") from None
             continue
@@ -142,7 +146,7 @@ def find_cases(
         if kind is None:
             raise InputError(f"{path}: expected a TIFF, PNG, NIfTI or DICOM file")
         if kind == "dicom" and dicom.is_directory(path):
-            found += _find_in(path.parent, channels)
+            found += _find_in(path.parent, channels, wanted)
             continue
         given[kind].append(path)
     for kind, paths in given.items():
@@ -151,12 +155,12 @@ def find_cases(
             for path in paths:
                 by_folder[path.parent].append((path, "."))
             for files in by_folder.values():
-                found += group_files(files, (), channels, given=True)
+                found += group_files(files, (), channels, given=True, wanted=wanted)
         else:
             found += [CaseRef(path.stem, kind, (path,)) for path in paths]
     if contrasts:
         found.append(_as_told(contrasts))
-    return _unique(found)
+    return [replace(one, channels=tuple(wanted), missing=missing) for one in _unique(found)]
 
 
 def _as_told(contrasts: Mapping[str, str | Path]) -> CaseRef:
@@ -177,7 +181,7 @@ def _as_told(contrasts: Mapping[str, str | Path]) -> CaseRef:
         names += [contrast] * len(own)
         kinds.add(kind)
     if len(kinds) > 1:
-        raise InputError("--flair, --t1, --t1c: expected all of NIfTI or all of DICOM")
+        raise InputError("--flair, --t1, --t1c, --t2: expected all of NIfTI or all of DICOM")
     if "FLAIR" not in contrasts:
         raise InputError(f"--flair: expected one beside {' and '.join(contrasts)}")
     path = Path(contrasts["FLAIR"])
@@ -225,23 +229,26 @@ def read_case(source: CaseRef, descriptions: bool = False) -> Case:
     """
     if source.problem:
         raise InputError(source.problem)
+    wanted = (source.channels, source.missing)
     if source.kind == "dicom":
-        case = dicom.read_dicom(source.case_id, source.files, source.contrasts, descriptions)
+        told = (source.contrasts, descriptions)
+        case = dicom.read_dicom(source.case_id, source.files, *told, *wanted)
     elif source.kind == "nifti":
-        case = nifti.read_nifti(source.case_id, source.files, source.contrasts)
+        case = nifti.read_nifti(source.case_id, source.files, source.contrasts, *wanted)
     else:
-        case = pictures.read_pictures(source.case_id, source.files)
         if len(source.files) == 1:
-            _check_grey(source.files[0], case)
+            _check_grey(source.files[0])
+        case = pictures.read_pictures(source.case_id, source.files, *wanted)
     return replace(case, notes=(*source.notes, *case.notes))
 
 
-def _check_grey(path: Path, case: Case) -> None:
+def _check_grey(path: Path) -> None:
     """Refuses a picture of one contrast whose name says that it is no FLAIR."""
     said = read_name(path, ".").contrast
     if said in (None, "FLAIR"):
         return
-    if all(np.array_equal(case.images[..., 0], case.images[..., place]) for place in (1, 2)):
+    images = pictures.read_pictures(path.stem, [path]).images
+    if all(np.array_equal(images[..., 0], images[..., place]) for place in (1, 2)):
         raise InputError(
             f"{path}: expected a FLAIR or all three contrasts as colours, found {said}"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import Case, one_line
+from agd_keras.io.case import CHANNELS, Case, find_missing, one_line
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import read_case
 from agd_keras.io.geometry import from_axial, to_axial
@@ -120,6 +120,10 @@ def check_pictures(ref: CaseRef) -> list[str]:
     ['a/a_1.tif: expected a file, found nothing']
     """
     problems: list[str] = []
+    try:
+        find_missing(ref.files[0], ref.contrasts or CHANNELS, ref.channels, ref.missing)
+    except InputError as error:
+        problems.append(str(error))
     sizes: Counter[tuple[int, ...]] = Counter()
     for image, mask in zip(ref.files, ref.label or [None] * len(ref.files), strict=True):
         shapes = _shapes(image, mask, problems)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import find_objects
 
-from agd_keras.io.case import CHANNELS, Case
+from agd_keras.io.case import Case
 
 GRID = 8  # cells each way: a slice is 64 bits, of which no picture can be made
 LEVELS = 256  # of brightness, before cells are compared
@@ -39,7 +39,7 @@ def describe_likeness(case: Case) -> list[str]:
     >>> {len(one) for one in describe_likeness(read_case(source))}
     {16}
     """
-    flair = _cut(np.asarray(case.images[..., CHANNELS.index("FLAIR")], np.float32))
+    flair = _cut(np.asarray(case.flair, np.float32))
     if not flair.size:
         return []
     sample = flair.ravel()[:: max(1, flair.size // SAMPLE)]

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import CHANNELS, Case, check_file, check_voxels, one_line, stack_channels
+from agd_keras.io.case import (
+    CHANNELS,
+    FILL,
+    Case,
+    check_file,
+    check_voxels,
+    one_line,
+    stack_channels,
+)
+from agd_keras.io.contrasts import CONTRASTS
 from agd_keras.io.geometry import axial_spacing, check_affine, from_axial, to_axial
 from agd_keras.io.resample import Placed, match_grids
 from agd_keras.io.unzip import read_range
@@ -81,7 +90,7 @@ def _find_channels(
         )
     found: dict[str, tuple[Path, int]] = {}
     for place, name in enumerate(order):
-        if name in CHANNELS and name in found:
+        if name in CONTRASTS and name in found:
             raise InputError(f"{path}: two channels are named {name}: {', '.join(order)}")
         found[name] = (path, place)
     if count > 1:
@@ -136,7 +145,13 @@ def _orientation_notes(image: "Nifti1Image") -> tuple[str, ...]:
     return ()
 
 
-def read_nifti(name: str, files: Sequence[Path], contrasts: Sequence[str] = ()) -> Case:
+def read_nifti(
+    name: str,
+    files: Sequence[Path],
+    contrasts: Sequence[str] = (),
+    channels: Sequence[str] = CHANNELS,
+    missing: str = FILL,
+) -> Case:
     """Reads NIfTI volumes as one case.
 
     Where no contrasts are given, a volume of three dimensions is FLAIR, and the last dimension of
@@ -145,8 +160,10 @@ def read_nifti(name: str, files: Sequence[Path], contrasts: Sequence[str] = ()) 
     Args:
         name: What the case is called; the name of its mask.
         files: One file, or one for each contrast.
-        contrasts: Contrast of each file, or of each channel of a single file; those that are no
-            input of the network are left out.
+        contrasts: Contrast of each file, or of each channel of a single file; those that are not
+            wanted are left out.
+        channels: Names of the channels wanted, and
+        missing: what becomes of those that are not there, see `stack_channels`.
 
     Returns:
         The `Case`; its mask is a uint8 volume of 0 and 1 with affine and header of the FLAIR.
@@ -174,20 +191,21 @@ def read_nifti(name: str, files: Sequence[Path], contrasts: Sequence[str] = ()) 
     source = opened(first)
     volumes = {}
     for channel, (path, place) in found.items():
-        if channel in CHANNELS:
+        if channel in channels:
             image = opened(path)
             if image.ndim == 4 and image.shape[3] != 1 and (len(files) > 1 or len(contrasts) == 1):
                 raise InputError(f"{path}: expected 3 dimensions in a file for one contrast")
             volumes[channel] = _placed(path, image, place)
     matched, moved = match_grids(volumes)
-    channels = {key: to_axial(volume, source.affine) for key, volume in matched.items()}
-    images, filled = stack_channels(first, channels)
+    axial = {key: to_axial(volume, source.affine) for key, volume in matched.items()}
+    images, filled = stack_channels(first, axial, channels, missing)
     notes += [*moved, *filled, *_orientation_notes(source)]
     suffix = ".nii.gz" if first.name.lower().endswith(".gz") else ".nii"
     masks = (f"{name}_mask{suffix}",)
     affine = _affine_mm(first, source)
     write = partial(_write, source=source)
-    return Case(images, axial_spacing(affine), masks, write, tuple(notes), affine)
+    spacing = axial_spacing(affine)
+    return Case(images, spacing, masks, write, tuple(notes), affine, tuple(channels))
 
 
 def read_label_map(path: Path, affine: np.ndarray) -> np.ndarray:

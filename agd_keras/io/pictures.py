@@ -7,18 +7,25 @@ import numpy as np
 from PIL import Image
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import Case, one_line, settle_channels, stack_channels
+from agd_keras.io.case import CHANNELS, FILL, Case, one_line, settle_channels, stack_channels
 from agd_keras.io.image_files import read_values
 from agd_keras.quiet import silence
 
 
-def read_pictures(name: str, files: Sequence[Path]) -> Case:
+def read_pictures(
+    name: str,
+    files: Sequence[Path],
+    channels: Sequence[str] = CHANNELS,
+    missing: str = FILL,
+) -> Case:
     """Reads pictures as one case: colour is the three contrasts, grey is FLAIR alone.
 
     Args:
         name: What the case is called. A single picture's mask gets this name, those of several
             go to a folder of this name.
         files: TIFF or PNG files of one size and kind, lowest slice first.
+        channels: Names of the channels wanted, and
+        missing: what becomes of those that are not there, see `stack_channels`.
 
     Returns:
         The `Case`, without spacing: resolution in such files is about printing.
@@ -45,13 +52,16 @@ def read_pictures(name: str, files: Sequence[Path]) -> Case:
         planes.append(plane)
     images = np.stack(planes)
     if images.ndim == 3:
-        images, notes = stack_channels(files[0], {"FLAIR": images})
-    else:
+        images, notes = stack_channels(files[0], {"FLAIR": images}, channels, missing)
+    elif tuple(channels) == CHANNELS:
         notes = tuple(settle_channels(images))
+    else:
+        found = {contrast: images[..., place] for place, contrast in enumerate(CHANNELS)}
+        images, notes = stack_channels(files[0], found, channels, missing)
     folder = PurePosixPath(name)
     stems = [folder] if len(files) == 1 else [folder / path.stem for path in files]
     masks = tuple(f"{stem}_mask{path.suffix}" for stem, path in zip(stems, files, strict=True))
-    return Case(images, None, masks, _write, notes)
+    return Case(images, None, masks, _write, notes, channels=tuple(channels))
 
 
 def _write(mask: np.ndarray, paths: Sequence[Path]) -> None:

@@ -190,6 +190,7 @@ def evaluate_model(
     second_reader: str | Path | None = None,
     layout: str = AUTO,
     persons: str | None = None,
+    missing: str | None = None,
 ) -> dict[str, Any]:
     """Scores a saved model on every patient of a data set.
 
@@ -204,6 +205,8 @@ def evaluate_model(
         second_reader: As for `assess`.
         layout: How the files of the data lie.
         persons: Whose scan a case is.
+        missing: What becomes of contrasts that a case lacks, see `stack_channels`. Default: as the
+            model was trained.
 
     Returns:
         The metrics, as `assess` returns them.
@@ -217,8 +220,9 @@ def evaluate_model(
     """
     out = Path(out)
     check_folder(out, overwrite)
-    cases = find_data(data, layout, persons)
     predictor = load_predictor(model)
+    taken = predictor.preprocessor
+    cases = find_data(data, layout, persons, taken.channels, missing or taken.missing)
     settled = (postprocessing or Postprocessing()).settle(predictor.calibration.threshold)
     settled.check_uncertainty(uncertainty)
     problems = check_cases(cases)

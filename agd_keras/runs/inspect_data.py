@@ -12,11 +12,10 @@ import numpy as np
 
 from agd_keras.data.datasets import AUTO, data_root, name_persons
 from agd_keras.errors import InputError
-from agd_keras.io.case import CHANNELS, Case
+from agd_keras.io.case import REFERENCE, Case
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import check_cases, scan_data_set
 from agd_keras.io.discovery import read_case
-from agd_keras.io.image_files import FLAIR
 from agd_keras.io.labels import read_labelled
 from agd_keras.viz.contact_sheet import Thumbnail
 
@@ -165,16 +164,15 @@ def inspect_case(ref: CaseRef) -> CaseReport:
         case, label = read_labelled(ref) if ref.label else (read_case(ref), None)
     except InputError as error:
         return CaseReport(ref, problems=tuple(check_cases([ref])) or (str(error),))
-    flair = case.images[..., FLAIR]
     own = [
         place
-        for place in range(len(CHANNELS))
-        if place == FLAIR or not np.array_equal(case.images[..., place], flair)
+        for place, name in enumerate(case.channels)
+        if name == REFERENCE or not np.array_equal(case.images[..., place], case.flair)
     ]
-    others = [name for name in ref.contrasts if name not in CHANNELS]
+    others = [name for name in ref.contrasts if name not in case.channels]
     return CaseReport(
         ref,
-        (*(CHANNELS[place] for place in own), *dict.fromkeys(others)),
+        (*(case.channels[place] for place in own), *dict.fromkeys(others)),
         case.images.shape[:3],
         case.spacing,
         _orientation(case),
@@ -197,7 +195,7 @@ def _orientation(case: Case) -> str:
 def _thumbnail(ref: CaseRef, case: Case, label: np.ndarray | None) -> Thumbnail:
     areas: Sequence[int] = [] if label is None else label.sum(axis=(1, 2)).tolist()
     place = int(np.argmax(areas)) if any(areas) else len(case.images) // 2
-    plane = case.images[place, ..., FLAIR].copy()  # not a view, which would keep all of it
+    plane = case.flair[place].copy()  # not a view, which would keep all of it
     mask = np.zeros(plane.shape, bool) if label is None else label[place].copy()
     number = ref.numbers[place] if ref.numbers else place + 1
     size = "no label" if label is None else f"{int(mask.sum()):,} pixels"

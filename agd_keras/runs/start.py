@@ -67,6 +67,6 @@ def network_of(init: str) -> dict[str, Any]:
     config = make_config(load_config(run / "config.yaml"))
     return {
         "preset": config.preset,
-        "data": {"image_size": config.data.image_size},
+        "data": {"image_size": config.data.image_size, "channels": config.data.channels},
         "model": config.model.model_dump(mode="json"),
     }

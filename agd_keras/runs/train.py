@@ -91,7 +91,7 @@ def train(
         check_folder(out, config, resume, overwrite)
     chosen = choose_folds(config.data.folds, only)
     data = config.data
-    cases = find_data(data.path, data.layout, data.persons)
+    cases = find_data(data.path, data.layout, data.persons, data.channels, data.missing)
     cache = build_cache(cases, preprocessor_of(data), progress=progress)
     folds = deal_folds(config, cache)
     if writes:

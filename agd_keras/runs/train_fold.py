@@ -79,7 +79,8 @@ def train_fold(
         if is_done(own):
             logger.info("fold %d: done before", index)
             return
-        found = find_data(config.data.path, config.data.layout, config.data.persons)
+        data = config.data
+        found = find_data(data.path, data.layout, data.persons, data.channels, data.missing)
         cases = {case.case_id: case for case in found}
         cache = build_cache(found, preprocessor_of(config.data))
         check_data(run, list(cases.values()), cache.digests)  # of this machine

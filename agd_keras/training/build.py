@@ -7,7 +7,7 @@ import numpy as np
 
 from agd_keras.config import ModelConfig, OwnModelConfig, RunConfig, TrainingConfig
 from agd_keras.errors import InputError
-from agd_keras.inference.predictor import load_model
+from agd_keras.io.case import CHANNELS
 from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.metrics import Dice
 from agd_keras.models.registry import Head, Network, build_network
@@ -15,13 +15,16 @@ from agd_keras.optimizers import AdamW
 from agd_keras.text import clean
 from agd_keras.training.batch_norm import fuse_normalization, synchronize
 from agd_keras.training.devices import Devices, over_replicas
-from agd_keras.training.warm_start import copy_weights, freeze
+from agd_keras.training.warm_start import copy_weights, freeze, load_start
 
 SIDE = 32  # of a batch that only makes variables, in pixels
 
 
 def make_network(
-    model: ModelConfig | OwnModelConfig, image_size: int | None, precision: str = "float32"
+    model: ModelConfig | OwnModelConfig,
+    image_size: int | None,
+    precision: str = "float32",
+    channels: int = len(CHANNELS),
 ) -> Network:
     """Builds the network of a config under a precision policy.
 
@@ -29,6 +32,7 @@ def make_network(
         model: A builder and its arguments.
         image_size: Side of the input in pixels, or None for any.
         precision: Name of a Keras dtype policy.
+        channels: Number of channels of the input.
 
     Returns:
         The `Network`: its model, not compiled, and what its outputs are trained on.
@@ -40,7 +44,7 @@ def make_network(
     keras.config.set_dtype_policy(precision)
     try:
         arguments = model.model_dump(exclude={"name"})
-        return build_network(model.name, arguments, (image_size, image_size, 3))
+        return build_network(model.name, arguments, (image_size, image_size, channels))
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -154,9 +158,11 @@ def check_network(config: RunConfig) -> None:
     options = config.training
     if isinstance(config.model, ModelConfig) and not options.init and options.freeze == "none":
         return
-    model, heads = make_network(config.model, config.data.image_size)
+    channels = config.data.channels
+    model, heads = make_network(config.model, config.data.image_size, channels=len(channels))
     if options.init:
-        copy_weights(model, load_model(options.init, compiled=False), options.init)
+        source, given = load_start(options.init)
+        copy_weights(model, source, options.init, channels, given)
     freeze(model, options.freeze)
     if isinstance(config.model, ModelConfig):
         return

@@ -14,14 +14,14 @@ from agd_keras.data.dataset import make_dataset, naming_files
 from agd_keras.data.slices import Slice, by_case
 from agd_keras.errors import InputError
 from agd_keras.evaluation.patients import score_patient, summarize
-from agd_keras.inference.predictor import Predictor, load_model
+from agd_keras.inference.predictor import Predictor
 from agd_keras.training.build import compile_model, make_network, make_variables
 from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.checkpoint import STATE, SaveState
 from agd_keras.training.devices import open_devices, set_seed
 from agd_keras.training.interrupt import noticed
 from agd_keras.training.precision import resolve_precision
-from agd_keras.training.warm_start import copy_weights, freeze
+from agd_keras.training.warm_start import copy_weights, freeze, load_start
 
 # Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
 # ones weigh an eighth.
@@ -71,17 +71,18 @@ def fit_fold(
     precision = resolve_precision(options.precision)
     # What was trained already holds the weights that it was started from.
     begun = (folder / "resume" / STATE).is_file()
-    source = load_model(options.init, compiled=False) if options.init and not begun else None
+    start = load_start(options.init) if options.init and not begun else None
+    channels = config.data.channels
     with devices.scope():
         # Stages of several sizes share one network of any size.
         side = None if options.sizes else config.data.image_size
-        model, heads = make_network(config.model, side, precision)
-        if source:
-            copy_weights(model, source, options.init)
+        model, heads = make_network(config.model, side, precision, len(channels))
+        if start:
+            copy_weights(model, start[0], options.init, channels, start[1])
         freeze(model, options.freeze)
         compile_model(model, options, steps, devices, heads)
         make_variables(model, devices, heads)
-    scored, own_heads = make_network(config.model, config.data.image_size, "float32")
+    scored, own_heads = make_network(config.model, config.data.image_size, "float32", len(channels))
     freeze(scored, options.freeze)  # its statistics are measured anew, but for these
     compile_model(scored, options, steps, heads=own_heads)
 
@@ -109,7 +110,7 @@ def fit_fold(
         )
 
     calibration = stream(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
-    predictor = Predictor([scored])
+    predictor = Predictor([scored], preprocessor=cache.preprocessor)
     stages = stages_of(config)
     scorer = ScoreValidation(
         scored,

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.io.case import CHANNELS
-
 Spacing = tuple[float, float, float] | None
 # Below which value a layer is transparent, by how it is drawn (`LOOKS` of the page).
 BOTTOMS = {"truth": 0.5, "prediction": 0.5, "probability": 0.02, "uncertainty": 0.05, "edge": 0.05}
@@ -67,11 +65,6 @@ class Listing:
     entries: list[Entry]
     figure: str = ""
     card: str = ""
-
-
-def flair_of(images: np.ndarray) -> np.ndarray:
-    """Returns the contrast on which layers are shown, `(slices, height, width)`."""
-    return images[..., CHANNELS.index("FLAIR")]
 
 
 def inside(path: Path, roots: Sequence[Path]) -> bool:

@@ -13,7 +13,7 @@ from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.io.labels import read_labelled
 from agd_keras.training.quiet import load_keras
 from agd_keras.values import load_config
-from agd_keras.view.case import Entry, Listing, Shown, flair_of, inside
+from agd_keras.view.case import Entry, Listing, Shown, inside
 from agd_keras.view.predictions import TABLE, list_predictions
 from agd_keras.weights import find_model
 
@@ -75,7 +75,7 @@ def list_scans(paths: Sequence[Path], model: str) -> Listing:
 
         layers = predict_layers(loaded[0], case.images, case.spacing)
         facts = _size(layers["prediction"][1], case.spacing)
-        return Shown(flair_of(case.images), case.spacing, layers, facts, case.notes)
+        return Shown(case.flair, case.spacing, layers, facts, case.notes)
 
     entries = [Entry(one.case_id, partial(load, one)) for one in sources]
     return Listing(f"{paths[0].resolve().name} by {model}", entries, card=_card(place))
@@ -87,7 +87,8 @@ def list_run(run: Path, data: str | None = None) -> Listing:
 
     config = make_config(load_config(run / "config.yaml"))
     place = data or config.data.path
-    cases = find_data(place, config.data.layout)
+    own = config.data
+    cases = find_data(place, own.layout, channels=own.channels, missing=own.missing)
     root = data_root(place)
     if root.is_dir():  # a table names its files one by one, wherever they are
         cases = keep_inside(cases, [root])
@@ -122,7 +123,7 @@ def list_run(run: Path, data: str | None = None) -> Listing:
         facts["Tested in"] = fold.name
         unknown = "Pictures do not tell their spacing: drawn as a head of usual height."
         notes = case.notes if case.spacing else (*case.notes, unknown)
-        return Shown(flair_of(case.images), case.spacing, layers, facts, notes)
+        return Shown(case.flair, case.spacing, layers, facts, notes)
 
     order = sorted(tested, key=lambda patient: (tested[patient][1].get("dice") or 0, patient))
     entries = [

@@ -14,7 +14,7 @@ from agd_keras.io.case import Case, one_line
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.io.geometry import to_axial
-from agd_keras.view.case import Entry, Listing, Shown, Spacing, flair_of, inside
+from agd_keras.view.case import Entry, Listing, Shown, Spacing, inside
 
 TABLE = "predictions.csv"
 # Names of a truth beside its scan: those of BraTS, BIDS, kaggle_3m, and what people write.
@@ -97,7 +97,7 @@ class _Predicted:
         case: Case | None = None
         if self.source is not None:
             case = read_case(self.source)
-            scan, notes = flair_of(case.images), case.notes
+            scan, notes = case.flair, case.notes
             if truth := self._truth_files():
                 layers["truth"] = ("truth", self._read_masks(truth))
         else:
@@ -153,7 +153,7 @@ class _Predicted:
         if files[0].suffix.lower() == ".dcm":
             with one_line(files[0], "DICOM segmentation"):
                 return self._read_segmentation(files[0])
-        return flair_of(_read_as_scan(files).images) > 0
+        return _read_as_scan(files).flair > 0
 
     def _read_segmentation(self, path: Path) -> np.ndarray:
         """Puts the frames of a DICOM segmentation, which leaves out empty ones, in their places."""

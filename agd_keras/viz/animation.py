@@ -7,9 +7,8 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from scipy import ndimage
 
-from agd_keras.io.image_files import FLAIR
 from agd_keras.viz.colors import PREDICTION, TRUTH
-from agd_keras.viz.montage import grey_range
+from agd_keras.viz.montage import flair_of, grey_range
 
 GREYS = 32  # with more the files grow, with fewer the brain has steps
 PIXELS = 2_400_000  # of all slices together: keeps the file below 1 MB
@@ -35,7 +34,8 @@ def scroll(
     they alternate.
 
     Args:
-        images: Array of shape `(slices, height, width, 3)`: all slices of a patient, in order.
+        images: FLAIR of all slices of a patient in order, `(slices, height, width)`, or the three
+            contrasts, `(slices, height, width, 3)`.
         truth: Boolean array of shape `(slices, height, width)`.
         prediction: Boolean array of the same shape.
         milliseconds: Time for each slice.
@@ -51,7 +51,7 @@ def scroll(
     >>> scroll(np.ones((3, 20, 30, 3), "uint8"), masks, masks)[:6]
     b'GIF89a'
     """
-    flair = images[..., FLAIR].astype(np.float32)
+    flair = flair_of(images, 3).astype(np.float32)
     black, white = grey_range(flair)
     rows, columns = _head(flair > flair.mean(), truth | prediction)
     flair = np.clip((flair[:, rows, columns] - black) / (white - black), 0, 1)

@@ -60,6 +60,21 @@ def write_sides(axes: Axes) -> None:
     axes.text(0.98, 0.5, "L", ha="right", transform=axes.transAxes, **style)
 
 
+def flair_of(images: np.ndarray, dimensions: int) -> np.ndarray:
+    """Returns what to show of images: FLAIR of the three contrasts, or the one that is given.
+
+    Args:
+        images: Array of so many dimensions, or of one more for the contrasts.
+        dimensions: 2 for a slice, 3 for a stack of them.
+
+    Example:
+
+    >>> flair_of(np.zeros((8, 8, 3)), 2).shape, flair_of(np.zeros((8, 8)), 2).shape
+    ((8, 8), (8, 8))
+    """
+    return images if images.ndim == dimensions else images[..., FLAIR]
+
+
 def draw_outline(axes: Axes, mask: np.ndarray, color: str, style: str = "solid") -> None:
     """Draws the outline of a mask, along the borders of its pixels' centres.
 

@@ -11,12 +11,11 @@ from matplotlib.lines import Line2D
 from agd_keras.evaluation.evaluate import Predict, check_probability
 from agd_keras.io.case import Case
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.io.image_files import FLAIR
 from agd_keras.io.labels import read_labelled
 from agd_keras.text import clean, in_picture
 from agd_keras.viz.animation import scroll
 from agd_keras.viz.colors import OVERLAY, PREDICTION, TRUTH
-from agd_keras.viz.montage import draw_outline, show_slice, write_sides
+from agd_keras.viz.montage import draw_outline, flair_of, show_slice, write_sides
 
 RANKS = ("best", "median", "worst")
 
@@ -27,7 +26,7 @@ class Shown:
 
     Args:
         title: Line above the picture.
-        image: Uint8 array of shape `(height, width, 3)`.
+        image: Array of shape `(height, width)`, or of the three contrasts.
         truth: Boolean array of shape `(height, width)`.
         prediction: Boolean array of the same shape.
         maps: Maps to lay over the slice, as `maps` takes them.
@@ -101,12 +100,12 @@ def pick_cases(
         title = f"{rank.capitalize()}: Dice {dice:.3f}{beside}\n{named}, slice {number}"
         maps = explain(case, i) if explain else {}
         film = scroll(
-            *(case.images[places], truth[places], prediction[places]),
+            *(case.flair[places], truth[places], prediction[places]),
             numbers=[numbers[place] for place in places],
             sides=sides,
         )
         shown[patient] = Shown(
-            *(title, case.images[i], truth[i], prediction[i], maps, rank, film, number, sides)
+            *(title, case.flair[i], truth[i], prediction[i], maps, rank, film, number, sides)
         )
     return list(shown.values())
 
@@ -129,9 +128,9 @@ def cases(chosen: Sequence[Shown]) -> Figure:
     figure = Figure(figsize=(3.2 * len(chosen), 7.0), layout="constrained")
     grid = figure.subplots(2, len(chosen), squeeze=False)
     for case, (plain, outlined) in zip(chosen, grid.T, strict=True):
-        show_slice(plain, case.image[..., FLAIR])
+        show_slice(plain, flair_of(case.image, 2))
         plain.set_title(case.title, fontsize=9, parse_math=False)
-        show_slice(outlined, case.image[..., FLAIR])
+        show_slice(outlined, flair_of(case.image, 2))
         draw_outline(outlined, case.truth, TRUTH)
         draw_outline(outlined, case.prediction, PREDICTION, "dashed")
         if case.sides:
@@ -160,7 +159,7 @@ def maps(
     """Lays maps over the FLAIR slice: probability of tumour and edge, attention, uncertainty.
 
     Args:
-        image: Array of shape `(height, width, 3)`.
+        image: Array of shape `(height, width)`, or of the three contrasts.
         named: For each panel its title and a float array, values 0 to 1, of any height and width:
             it is stretched over the slice.
         label: What the values are, and their unit, for the colour bar.
@@ -182,7 +181,7 @@ def maps(
     panels = figure.subplots(1, len(named) + 1, squeeze=False)[0]
     plain = "FLAIR" if number is None else f"FLAIR, slice {number}"
     for axes, title in zip(panels, (plain, *named), strict=True):
-        show_slice(axes, image[..., FLAIR], aspect=aspect)
+        show_slice(axes, flair_of(image, 2), aspect=aspect)
         if sides:
             write_sides(axes)
         axes.set_title(in_picture(title), fontsize=9)

@@ -76,9 +76,9 @@ def test_a_weight_that_is_no_number_is_found_on_loading(tmp_path, value):
 
 
 def test_a_model_of_another_input_is_refused(tmp_path):
-    for shape in ((32, 32, 1), (32, 16, 3), (None, None, 3)):
+    for shape in ((32, 32, 1), (32, 32, 17), (32, 16, 3), (None, None, 3)):
         image = keras.Input(shape)
         mask = keras.layers.Conv2D(1, 1, activation="sigmoid", name="mask")(image)
         keras.Model(image, {"mask": mask}).save(tmp_path / "model.keras")
         with pytest.raises(InputError, match=r"model\.keras: "):
-            load_model(tmp_path / "model.keras")
+            load_predictor(tmp_path / "model.keras")

@@ -345,8 +345,7 @@ def test_memory_is_flat(tmp_path):
 
 
 def test_overlay_outlines_what_was_found():
-    images = np.zeros((3, 32, 64, 3))
-    images[..., 1] = 100
+    images = np.full((3, 32, 64), 100.0)
     mask = np.zeros((3, 32, 64), bool)
     mask[1, 8:24, 16:48] = True
     picture = np.asarray(draw_overlay(images, mask, (5.0, 2.0, 1.0)))  # 64 x 64 mm
@@ -358,7 +357,7 @@ def test_overlay_outlines_what_was_found():
     expected[64:192, 64:192] = True
     expected[65:191, 65:191] = False
     np.testing.assert_array_equal(orange, expected)
-    blank = np.zeros((1, 4, 4, 3))
+    blank = np.zeros((1, 4, 4))
     assert draw_overlay(blank, np.zeros((1, 4, 4), bool), None).size == (256, 256)
 
 

@@ -42,7 +42,10 @@ def put(model, name, values):
 def test_it_comes_back_as_it_was_stored(saved, tmp_path, name):
     model = tmp_path / name
     model.write_bytes(saved)
-    for kept in (Preprocessor(32, normalization="brain"), Preprocessor(32, ("b", "a", "c"))):
+    for kept in (
+        Preprocessor(32, normalization="brain"),
+        Preprocessor(32, ("FLAIR", "T2", "T1"), missing="error"),
+    ):
         write_preprocessor(model, kept)
         assert read_preprocessor(model, SHAPE) == kept
     write_calibration(model, Calibration(2.0))  # neither replaces the other
@@ -62,8 +65,8 @@ def test_the_version_decides_what_a_model_predicts(model, monkeypatch):
     images = np.stack(make_patient(1, 0, 4, 48)[0])
     before = load_predictor(model).predict_patient(images)
 
-    def halved(images, normalization):
-        for scale in measure_scales(images, normalization):
+    def halved(images, normalization, flair):
+        for scale in measure_scales(images, normalization, flair):
             yield lambda part, scale=scale: scale(part) / 2
 
     monkeypatch.setitem(preprocessors.VERSIONS, 4, halved)
@@ -86,8 +89,9 @@ def test_the_version_decides_what_a_model_predicts(model, monkeypatch):
         ({}, "expected the values of a preprocessor"),
         ({"image_size": 0}, "image_size 0: expected 1 to 1024"),
         ({"normalization": "skull"}, "normalization 'skull': expected one of tissue, brain"),
-        ({"channels": []}, "channels .*: expected names, each once"),
-        ({"channels": ["T1", "T1", "T1c"]}, "channels .*: expected names, each once"),
+        ({"channels": []}, "channels .*: expected FLAIR among them"),
+        ({"channels": ["T1", "T1", "T1c"]}, "channels .*: expected some of T1, FLAIR, T1c, T2"),
+        ({"missing": "guess"}, "missing 'guess': expected one of fill, error"),
         ({"channels": 3}, "expected the values of a preprocessor"),
         ({"image_size": 64}, "expected a network of 64×64 pixels and 3 channels .* 32×32×3"),
         ({"channels": ["FLAIR"]}, r"expected a network of 32×32 pixels and 1 channels \(FLAIR\)"),

@@ -132,7 +132,9 @@ def test_cases_are_best_and_worst_at_their_largest_slice(dataset, metrics, shift
     assert f"{metrics['subjects']['a']['dice']:.3f}" in chosen[0].title
     [source] = [ref for ref in dataset if ref.case_id == "a"]
     place = source.numbers.index(6)
-    np.testing.assert_array_equal(chosen[0].image, np.asarray(Image.open(source.files[place])))
+    np.testing.assert_array_equal(
+        chosen[0].image, np.asarray(Image.open(source.files[place]))[..., 1]
+    )
     np.testing.assert_array_equal(chosen[0].truth, np.asarray(Image.open(source.label[place])) > 0)
     np.testing.assert_array_equal(chosen[0].prediction, np.roll(chosen[0].truth, 2, axis=1))
     for case, patient in zip(chosen, "ab", strict=True):

@@ -1,8 +1,10 @@
 """The Brain Imaging Data Structure, whose masks lie in `derivatives/`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from agd_keras.io.case import CHANNELS
 from agd_keras.io.contrasts import words_of
 from agd_keras.io.discovery import find_cases
 from agd_keras.io.layouts.bids import case_of, read_entities
@@ -27,7 +29,7 @@ def matches(root: Path) -> bool:
     return (root / "dataset_description.json").is_file() or any(root.glob("sub-*/"))
 
 
-def find(root: Path, labelled: bool = True) -> Found:
+def find(root: Path, labelled: bool = True, channels: Sequence[str] = CHANNELS) -> Found:
     """Finds the scans of all sessions, each with its mask in `derivatives/`.
 
     Of several masks of a session that of a tumour or lesion is taken; masks of the brain and of
@@ -36,6 +38,7 @@ def find(root: Path, labelled: bool = True) -> Found:
     Args:
         root: The folder above `sub-*`.
         labelled: Whether a scan without a label is a problem.
+        channels: Names of the channels wanted.
 
     Returns:
         What was `Found`, with a line for each session without a mask, with several, or twice there.
@@ -53,7 +56,7 @@ def find(root: Path, labelled: bool = True) -> Found:
         if entities.get("suffix") in _SUFFIXES and not told & _TISSUE and _is_nifti(path):
             masks.setdefault(case_of(entities), []).append(path)
     cases, problems = [], []
-    for case in map(flat, find_cases([root])):
+    for case in map(flat, find_cases([root], wanted=channels)):
         entities = read_entities(stem_of(case.files[0]))
         own = masks.get(case_of(entities), []) if entities else []
         tumours = [path for path in own if _TUMOUR & set(words_of(stem_of(path)))]

@@ -1,7 +1,9 @@
 """The layout of the Medical Segmentation Decathlon: 4-D `imagesTr`, `labelsTr`, `dataset.json`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from agd_keras.io.case import CHANNELS
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.dataset_spec import FILE, read_spec
 from agd_keras.io.layouts.dataset_json import parse_channels
@@ -23,12 +25,17 @@ def matches(root: Path) -> bool:
     return (root / FILE).is_file() and (root / FOLDERS[0]).is_dir() and not is_nnunet(root)
 
 
-def find(root: Path, labelled: bool = True) -> Found:
+def find(
+    root: Path,
+    labelled: bool = True,
+    channels: Sequence[str] = CHANNELS,
+) -> Found:
     """Finds the cases of `imagesTr`.
 
     Args:
         root: Folder with `dataset.json`, `imagesTr` and `labelsTr`.
         labelled: Whether an image without a label is a problem.
+        channels: Names of the channels wanted.
 
     Returns:
         What was `Found`, with a line for each missing label.

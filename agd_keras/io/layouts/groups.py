@@ -49,6 +49,7 @@ def group_files(
     labels: Sequence[tuple[Path, str]] = (),
     channels: Sequence[str] = (),
     given: bool = False,
+    wanted: Sequence[str] = CHANNELS,
 ) -> list[CaseRef]:
     """Makes cases of NIfTI files.
 
@@ -57,6 +58,7 @@ def group_files(
         labels: Files in the same folders that are no scans.
         channels: Contrasts in the order of channels, for files that do not name theirs.
         given: Whether the user named each file, so that none may be passed over.
+        wanted: The contrasts to take.
 
     Returns:
         The cases; those that cannot be read say why.
@@ -100,7 +102,7 @@ def group_files(
         if case or any(name.contrast == "FLAIR" for name in group):
             taken |= {path for path, _ in own}
         left = [f"{path.name} ({why})" if why else path.name for path, why in own]
-        sources.append(_choose(place, case, group, left, (place, case) in merged))
+        sources.append(_choose(place, case, group, left, (place, case) in merged, wanted))
     for name in silent:
         if name.path not in taken:
             sources.append(_silent(name.place, name.path, channels))
@@ -156,7 +158,12 @@ def _short(paths: Sequence[Path]) -> list[str]:
 
 
 def _choose(
-    place: str, case: str, group: Sequence[FileName], left: Sequence[str], merged: bool
+    place: str,
+    case: str,
+    group: Sequence[FileName],
+    left: Sequence[str],
+    merged: bool,
+    wanted: Sequence[str],
 ) -> CaseRef:
     """Takes one file for each contrast."""
     name = _name(place, case, group[0].path)
@@ -164,7 +171,7 @@ def _choose(
     spaces = {one.space for one in group if one.contrast == "FLAIR"}
     space = "" if "" in spaces else min(spaces, default="")
     taken: dict[str, FileName] = {}
-    for contrast in CHANNELS:
+    for contrast in wanted:
         found = [one for one in group if one.contrast == contrast and one.space == space]
         best = [one for one in found if one.plain] if len(found) > 1 else found
         if found and len(best) != 1:

@@ -1,7 +1,7 @@
 """The `kaggle_3m` layout: a folder a patient, a TIFF or PNG a slice, its mask beside it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agd_keras.errors import InputError
@@ -65,13 +65,18 @@ def _read_name(path: Path) -> re.Match[str] | None:
     return match if own else None
 
 
-def find(root: Path, labelled: bool = True) -> Found:
+def find(
+    root: Path,
+    labelled: bool = True,
+    channels: Sequence[str] = CHANNELS,
+) -> Found:
     """Finds the patients, whose images and masks are paired by name.
 
     Args:
         root: Folder in the layout `<case>/<case>_<n>.tif` with `<case>_<n>_mask.tif` beside it
             (also `.tiff` and `.png`), or the folder above it that holds `kaggle_3m/`.
         labelled: Whether an image without a mask is a problem.
+        channels: Names of the channels wanted.
 
     Returns:
         What was `Found`, with a line for each missing or orphan mask and patient without slices.

@@ -7,10 +7,11 @@ of its name, or the only one; of a DICOM study, its segmentations.
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from agd_keras.io.case import CHANNELS
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.dicom import is_dicom, study_of
 from agd_keras.io.dicom_candidate import is_segmentation
@@ -24,12 +25,13 @@ from agd_keras.io.nifti import SUFFIXES
 _PERSON = re.compile(r"(BraTS-[A-Za-z]+-\d+)-\d{3}|(sub-[A-Za-z0-9]+)_ses-[A-Za-z0-9]+.*")
 
 
-def find(root: Path, labelled: bool = True) -> Found:
+def find(root: Path, labelled: bool = True, channels: Sequence[str] = CHANNELS) -> Found:
     """Finds the scans of a folder to any depth, each with the label beside it.
 
     Args:
         root: The folder.
         labelled: Whether a scan without a label is a problem.
+        channels: Names of the channels wanted.
 
     Returns:
         What was `Found`, with a line for each case that cannot be read, has no label or several, or
@@ -39,7 +41,7 @@ def find(root: Path, labelled: bool = True) -> Found:
         InputError: There is no scan.
     """
     maps = label_maps(root)
-    found = find_cases([root])
+    found = find_cases([root], wanted=channels)
     dicom = any(case.kind == "dicom" for case in found)
     segmentations = find_segmentations(root) if dicom else {}
     crowd = Counter(path for case in found for path in _folders(case))

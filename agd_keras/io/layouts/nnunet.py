@@ -2,9 +2,11 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from agd_keras.errors import InputError
+from agd_keras.io.case import CHANNELS
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.dataset_spec import FILE, read_spec
 from agd_keras.io.layouts.dataset_json import parse_channels
@@ -27,7 +29,11 @@ def matches(root: Path) -> bool:
     return spec.is_file() and folder.is_dir() and any(folder.glob("*_0000.*"))
 
 
-def find(root: Path, labelled: bool = True) -> Found:
+def find(
+    root: Path,
+    labelled: bool = True,
+    channels: Sequence[str] = CHANNELS,
+) -> Found:
     """Finds the cases of `imagesTr`.
 
     Each case is a person of its own, as nothing says otherwise.
@@ -35,6 +41,7 @@ def find(root: Path, labelled: bool = True) -> Found:
     Args:
         root: Folder with `dataset.json`, `imagesTr` and `labelsTr`.
         labelled: Whether an image without a label is a problem.
+        channels: Names of the channels wanted.
 
     Returns:
         What was `Found`, with a line for each missing channel and label.
@@ -57,19 +64,19 @@ def find(root: Path, labelled: bool = True) -> Found:
         else:
             ignored.append(path)
     cases, problems = [], []
-    for case, channels in files.items():
+    for case, given in files.items():
         label = labels / f"{case}{ending}"
-        missing = [n for n in range(len(contrasts)) if n not in channels]
+        missing = [n for n in range(len(contrasts)) if n not in given]
         problems += [f"{images / case}_{n:04}{ending}: expected, found nothing" for n in missing]
         problems += [
             f"{path}: a channel that {FILE} does not name"
-            for n, path in channels.items()
+            for n, path in given.items()
             if n >= len(contrasts)
         ]
         if labelled and not label.is_file():
             problems.append(f"{images / case}: has no label, expected {label}")
-        stack = tuple(channels[n] for n in sorted(channels) if n < len(contrasts))
-        given = tuple(contrasts[n] for n in sorted(channels) if n < len(contrasts))
+        stack = tuple(given[n] for n in sorted(given) if n < len(contrasts))
+        named = tuple(contrasts[n] for n in sorted(given) if n < len(contrasts))
         own = (label,) if label.is_file() else ()
-        cases.append(CaseRef(case, "nifti", stack, given, own, spec.values))
+        cases.append(CaseRef(case, "nifti", stack, named, own, spec.values))
     return Found(tuple(cases), tuple(problems), tuple(ignored))

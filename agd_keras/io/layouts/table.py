@@ -29,13 +29,18 @@ def matches(root: Path) -> bool:
     return root.suffix.lower() in (".csv", ".tsv") and root.is_file()
 
 
-def find(root: Path, labelled: bool = True) -> Found:
+def find(
+    root: Path,
+    labelled: bool = True,
+    channels: Sequence[str] = CHANNELS,
+) -> Found:
     """Reads the cases of a table.
 
     Args:
         root: CSV with the columns `case`, `person` (optional), `label`, and one a contrast such as
             `t1`, `flair`, `t1c`, whose cells are paths relative to the table. NIfTI only.
         labelled: Whether a row without a label is a problem.
+        channels: Names of the channels wanted.
 
     Returns:
         What was `Found`, with a line for each row that cannot be used.
