@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.data.brain import brain_mask
+from agd_keras.data.brain import brain_mask, strip_skull
 from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
+from agd_keras.data.profile import describe_scan
 from agd_keras.data.root import cache_root
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
@@ -29,7 +30,7 @@ from agd_keras.io.geometry import square_view
 from agd_keras.io.labels import read_labelled
 from agd_keras.io.likeness import describe_likeness
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 CHANNELS = 3
 TUMOR, BRAIN = 1, 2  # bits of the mask
 Progress = Callable[[int, int], object]
@@ -52,7 +53,8 @@ class Cache:
         cases: By case its `patient`; `numbers` of the slices; `areas` of tumour in pixels of the
             original mask; `shape`, height and width of the original; `view`, those of the square
             field of view that the network sees, and `corner`, where in it the original begins;
-            `likeness`, see `describe_likeness`.
+            `likeness`, see `describe_likeness`; `scan` and `stripped`, see `ScanProfile`, as the
+            scan is and without its skull.
         data_fingerprint: Key of the data alone, the same for every copy, see `data_fingerprint`.
         digests: What that key is made of, see `digest_cases`.
     """
@@ -213,6 +215,8 @@ def _fill(
         view, where = square_view(case.images, case.spacing)
         mask = np.zeros(view.shape[:3], bool)
         mask[where] = label
+        brain = brain_mask(view) | mask
+        stripped = strip_skull(view, brain)
         numbers = ref.numbers or range(1, len(label) + 1)
         corner = [where[axis].start or 0 for axis in (1, 2)]
         cache.cases[ref.case_id] = {
@@ -223,10 +227,11 @@ def _fill(
             "view": list(view.shape[1:3]),
             "corner": corner,
             "likeness": describe_likeness(case),
+            "scan": asdict(describe_scan(case.images, case.spacing)),
+            "stripped": asdict(describe_scan(stripped, case.spacing)),
         }
         np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
         images = prepare_patient(view, cache.image_size, normalization)
-        brain = brain_mask(view) | mask
         for place, (number, image) in enumerate(zip(numbers, images, strict=True)):
             small = resize_mask(mask[place], cache.image_size)
             inside = resize_mask(brain[place], cache.image_size)

@@ -14,6 +14,7 @@ from agd_keras.export.patient import write_patient
 from agd_keras.export.release import CARD, Source, check_out, describe, load_source, staging
 from agd_keras.inference.calibration import MEMBER, write_calibration
 from agd_keras.inference.exported import load_artefact, load_patient
+from agd_keras.inference.familiarity import MEMBER as FAMILIARITY
 
 FILE = "model.onnx"
 NETWORK_FILE = "\n`model.onnx` is the network alone:\n\n"
@@ -53,7 +54,7 @@ def export_onnx(
     PosixPath('onnx/model.onnx')
     """
     out = Path(out)
-    ours = (FILE, PATIENT_FILE, PARITY, CARD, MEMBER)
+    ours = (FILE, PATIENT_FILE, PARITY, CARD, MEMBER, FAMILIARITY)
     check_out(out, ours, overwrite)
     source = load_source(model, data)
     with staging(out, ours, overwrite) as work:

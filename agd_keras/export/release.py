@@ -18,6 +18,7 @@ from agd_keras.export.samples import Samples, choose_samples
 from agd_keras.files import content, naming, work_folder, write_text
 from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.exported import is_artefact
+from agd_keras.inference.familiarity import Familiarity, write_familiarity
 from agd_keras.inference.predictor import load_predictor
 from agd_keras.locks import locked
 from agd_keras.runs.provenance import find_origin
@@ -28,12 +29,15 @@ CARD = "MODEL_CARD.md"
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model, what it is compared on, where it comes from, and how it is to be read."""
+    """A trained model, what it is compared on, where it comes from, how it is to be read, and what
+    scans it knows.
+    """
 
     model: keras.Model
     samples: Samples
     origin: dict[str, Any]
     calibration: Calibration
+    familiarity: Familiarity | None = None
 
     def calibrate(self, threshold: float | None) -> Calibration:
         """Returns the model's calibration, with another threshold if one is given."""
@@ -69,7 +73,10 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
     predictor = load_predictor(model)
     samples = choose_samples(model, data)
     origin = find_origin(model, samples.scored)
-    return Source(ensemble_model(predictor.models), samples, origin, predictor.calibration)
+    return Source(
+        *(ensemble_model(predictor.models), samples, origin),
+        *(predictor.calibration, predictor.familiarity),
+    )
 
 
 def check_out(out: Path, ours: tuple[str, ...], overwrite: bool = False) -> None:
@@ -148,7 +155,8 @@ def staging(
 def describe(
     folder: Path, source: Source, parity: dict[str, Any], max_drop: float, where: str, usage: str
 ) -> None:
-    """Writes `parity.json` and `MODEL_CARD.md` of an artefact, unless it lost too much.
+    """Writes `parity.json`, `MODEL_CARD.md` and, where it is known what scans the model was trained
+    on, `familiarity.json` of an artefact, unless it lost too much.
 
     Args:
         folder: Where to.
@@ -164,4 +172,6 @@ def describe(
     refuse_drop(parity, max_drop, where)
     parity = {**parity, "origin": source.origin}
     write_text(folder / PARITY, json.dumps(parity, indent=1, allow_nan=False) + "\n")
-    write_text(folder / CARD, model_card(source.origin, parity, usage))
+    write_text(folder / CARD, model_card(source.origin, parity, usage, source.familiarity))
+    if source.familiarity:
+        write_familiarity(folder / CARD, source.familiarity)

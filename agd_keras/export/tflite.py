@@ -20,6 +20,7 @@ from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.files import write_bytes
 from agd_keras.inference.calibration import MEMBER, write_calibration
 from agd_keras.inference.exported import SIGNATURE, load_artefact
+from agd_keras.inference.familiarity import MEMBER as FAMILIARITY
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.text import clean
 
@@ -75,7 +76,7 @@ def export_tflite(
     PosixPath('phone/model.tflite')
     """
     out = Path(out)
-    ours = (FILE, PARITY, CARD, MEMBER)
+    ours = (FILE, PARITY, CARD, MEMBER, FAMILIARITY)
     check_out(out, ours, overwrite)
     source = load_source(model, data)
     cases = source.samples.representative

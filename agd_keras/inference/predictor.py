@@ -24,6 +24,7 @@ from agd_keras.inference.exported import (
     load_artefact,
     load_patient,
 )
+from agd_keras.inference.familiarity import Familiarity, read_familiarity
 from agd_keras.inference.model_file import check_model_file
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
@@ -43,6 +44,7 @@ class Predictor:
         batch_size: Slices that go through the network at a time.
         calibration: How the probabilities are to be read. Default: as they come.
         name: What the models are called in an error.
+        familiarity: What the scans looked like that they were trained on; None if unknown.
 
     Raises:
         InputError: A model is of another kind, or they differ in the shape of their input.
@@ -61,6 +63,7 @@ class Predictor:
         batch_size: int = 32,
         calibration: Calibration | None = None,
         name: str = "the model",
+        familiarity: Familiarity | None = None,
     ):
         # Exported ones answer as Keras models do.
         self.models: list[Any] = [
@@ -72,6 +75,7 @@ class Predictor:
         self.batch_size = batch_size
         self.calibration = calibration or Calibration()
         self.name = name
+        self.familiarity = familiarity
         self.image_size: int = self.models[0].input_shape[1]
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
@@ -159,13 +163,20 @@ class WholePredictor(Predictor):
     Args:
         predict: What `load_patient` returned.
         calibration: Of which the threshold counts; the temperature is in the graph.
+        familiarity: As for `Predictor`.
     """
 
-    def __init__(self, predict: Callable[[np.ndarray], np.ndarray], calibration: Calibration):
+    def __init__(
+        self,
+        predict: Callable[[np.ndarray], np.ndarray],
+        calibration: Calibration,
+        familiarity: Familiarity | None = None,
+    ):
         self.models: list[Any] = []  # none that could be taken apart
         self.batch_size = 0
         self.calibration = calibration
         self.name = "patient.onnx"
+        self.familiarity = familiarity
         self._predict = predict
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
@@ -191,13 +202,15 @@ def load_predictor(model: str | Path) -> Predictor:
         InputError: There is nothing of that name, or it is not a model of this package.
     """
     path = find_model(model)
+    familiarity = read_familiarity(path)
     if is_artefact(path):
         if path.is_dir():
             logger.warning("%s: a SavedModel is a program that runs as you; trust its maker", path)
         if is_patient(path):
-            return WholePredictor(load_patient(path), read_calibration(path))
+            return WholePredictor(load_patient(path), read_calibration(path), familiarity)
         loaded = [load_artefact(path)]
-        return Predictor(loaded, calibration=read_calibration(path), name=str(model))
+        calibration = read_calibration(path)
+        return Predictor(loaded, calibration=calibration, name=str(model), familiarity=familiarity)
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: expected a run folder with fold-*/model.keras")
@@ -208,7 +221,8 @@ def load_predictor(model: str | Path) -> Predictor:
             ", ".join(map(str, missing)),
         )
     models = [load_model(file, compiled=False) for file in files]
-    return Predictor(models, calibration=read_calibration(path), name=str(model))
+    calibration = read_calibration(path)
+    return Predictor(models, calibration=calibration, name=str(model), familiarity=familiarity)
 
 
 def _missing_folds(run: Path) -> list[int]:

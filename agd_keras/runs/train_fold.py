@@ -53,6 +53,7 @@ def train_fold(
     import keras
 
     from agd_keras.inference.calibration import Calibration, fit_calibration, write_calibration
+    from agd_keras.inference.familiarity import familiar_with, write_familiarity
     from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
     from agd_keras.runs.evaluate_model import assess
@@ -110,6 +111,8 @@ def train_fold(
         predict = partial(predict_case, trained)
         fitted = fit_calibration(predict, [cases[case] for case in scored], scored)
         write_calibration(model, replace(fitted, normalization=normalization))
+        trained_on = {one.case for one in parts["train"]}
+        write_familiarity(model, familiar_with(cache, trained_on, config.data.augment))
         predictor = load_predictor(model)
         parameters = predictor.models[0].count_params()
 
