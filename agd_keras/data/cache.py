@@ -18,7 +18,7 @@ import numpy as np
 
 from agd_keras.data.brain import brain_mask, strip_skull
 from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
-from agd_keras.data.profile import describe_scan
+from agd_keras.data.profile import ScanProfile, describe_scan
 from agd_keras.data.root import cache_root
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
@@ -227,8 +227,8 @@ def _fill(
             "view": list(view.shape[1:3]),
             "corner": corner,
             "likeness": describe_likeness(case),
-            "scan": asdict(describe_scan(case.images, case.spacing)),
-            "stripped": asdict(describe_scan(stripped, case.spacing)),
+            "scan": _entry_of(describe_scan(case.images, case.spacing)),
+            "stripped": _entry_of(describe_scan(stripped, case.spacing)),
         }
         np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
         images = prepare_patient(view, cache.image_size, normalization)
@@ -246,6 +246,10 @@ def _fill(
                 progress(done, len(cases))
     index = {one.name: getattr(cache, one.name) for one in fields(cache)[1:-1]}
     (cache.folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))
+
+
+def _entry_of(scan: ScanProfile) -> dict[str, Any]:
+    return asdict(scan) | {"filled": list(scan.filled)}  # as JSON gives it back
 
 
 def _publish(work: Path, folder: Path) -> None:

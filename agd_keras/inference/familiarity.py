@@ -181,7 +181,8 @@ def familiar_with(cache: Cache, cases: Iterable[str], augment: str) -> Familiari
     recipe = get_recipe(augment)
     chosen = [cache.cases[case] for case in sorted(cases)]
     kinds = ("scan", "stripped") if recipe.stripped else ("scan",)
-    scans = [ScanProfile(**case[kind]) for kind in kinds for case in chosen]
+    entries = [case[kind] for kind in kinds for case in chosen]
+    scans = [ScanProfile(**entry | {"filled": tuple(entry["filled"])}) for entry in entries]
     found = replace(fit_familiarity(scans), scans=len(chosen))
     others = tuple(name for place, name in enumerate(CHANNELS) if place != FLAIR)
     return replace(found, filled=others) if recipe.replacement else found

@@ -1,4 +1,4 @@
-"""A phantom patient is familiar to what was measured on others; one that was tampered with is not."""
+"""A phantom patient is familiar to what was measured on others; one tampered with is not."""
 
 import json
 import math
