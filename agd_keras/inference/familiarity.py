@@ -130,15 +130,17 @@ class Familiarity:
             if value > high:
                 return "a skull" if high < BARE else "much around the brain"
             return "no skull" if value < BARE else "little around the brain"
-        thick = f" of {scan.slice_mm:.3g} mm" if scan.slice_mm else ""
-        template, style = {
-            "extent": ("head in {} of the field of view", ".0%"),
-            "slices": (f"{{}} slice{'s' * (value != 1)}{thick}", "d"),
-            "slice_mm": ("{} mm slices", ".3g"),
-            "pixel_mm": ("{} mm pixels", ".3g"),
-        }[name]
+        style = {"extent": ".0%", "slices": "d"}.get(name, ".3g")
         known = " to ".join(dict.fromkeys(format(end, style) for end in (low, high)))
-        return f"{template.format(format(value, style))} ({known})"
+        shown = format(value, style)
+        thick = f" of {scan.slice_mm:.3g} mm" if scan.slice_mm else ""
+        size = "small" if value < low else "large"
+        return {
+            "extent": f"{size} head in the field of view ({shown}, {known})",
+            "slices": f"{shown} slice{'s' * (value != 1)}{thick} ({known})",
+            "slice_mm": f"{shown} mm slices ({known})",
+            "pixel_mm": f"{shown} mm pixels ({known})",
+        }[name]
 
 
 def fit_familiarity(scans: Iterable[ScanProfile]) -> Familiarity:
