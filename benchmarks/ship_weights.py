@@ -4,7 +4,7 @@ The network comes from a run on all patients (`--folds 0`). How good it is, only
 same recipe can say: its figures go into the model card, and the mean temperature of its folds into
 the network, as the patients kept from the own training are too few. `make weights` does all of it.
 
-With `--fingerprints` it only describes the images that shipped networks were trained on anew.
+With `--describe` it only describes the images that shipped networks were trained on anew.
 """
 
 import argparse
@@ -17,10 +17,15 @@ from agd_keras.config import RunConfig, differences, make_config, save_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.preprocessor import preprocessor_of
-from agd_keras.data.splits import load_folds
+from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
 from agd_keras.files import filled, write_text
 from agd_keras.inference.calibration import read_calibration, write_calibration
+from agd_keras.inference.familiarity import (
+    familiar_with,
+    read_familiarity,
+    write_familiarity,
+)
 from agd_keras.runs.aggregate import RECORD, read_json
 from agd_keras.runs.report import write_model_card
 from agd_keras.runs.seen import FINGERPRINTS, write_fingerprints
@@ -66,6 +71,8 @@ def ship(run: Path, tested: Path, data: str) -> Path:
     with filled(FOLDER / config.preset, True) as made:
         (made / MODEL).parent.mkdir()
         (made / MODEL).write_bytes(content)
+        if familiarity := read_familiarity(run / MODEL):
+            write_familiarity(made / MODEL, familiarity)
         calibrated = tested / Path(MODEL).name if fold_alone else tested
         write_calibration(made / MODEL, read_calibration(calibrated))
         for name in ("folds.json", FINGERPRINTS, "fold-0/history.csv", "fold-0/environment.json"):
@@ -91,7 +98,7 @@ def ship(run: Path, tested: Path, data: str) -> Path:
 
 
 def describe(data: Path) -> None:
-    """Writes `fingerprints.json` of the shipped networks.
+    """Writes `fingerprints.json` and `familiarity.json` of the shipped networks.
 
     Args:
         data: The data that they were trained on.
@@ -107,6 +114,10 @@ def describe(data: Path) -> None:
         if cache.data_fingerprint != expected:
             raise InputError(f"{data}: other data than {preset} was trained on")
         print(write_fingerprints(folder, cache))
+        [fold] = load_folds(folder / "folds.json")
+        trained_on = {one.case for one in select(cache.slices, fold.train, config.data.split)}
+        familiarity = familiar_with(cache, trained_on, config.data.augment)
+        print(write_familiarity(folder / MODEL, familiarity))
 
 
 def main() -> int:
@@ -115,13 +126,13 @@ def main() -> int:
     parser.add_argument("--run", type=Path, help="run folder of --folds 0")
     parser.add_argument("--tested", type=Path, help="run with a test")
     parser.add_argument("--data", default="data/kaggle_3m", help="what it was trained on, in words")
-    parser.add_argument("--fingerprints", metavar="DATA", type=Path, help="only describe this data")
+    parser.add_argument("--describe", metavar="DATA", type=Path, help="only describe this data")
     arguments = parser.parse_args()
-    if not (arguments.fingerprints or (arguments.run and arguments.tested)):
-        parser.error("expected --run and --tested, or --fingerprints")
+    if not (arguments.describe or (arguments.run and arguments.tested)):
+        parser.error("expected --run and --tested, or --describe")
     try:
-        if arguments.fingerprints:
-            describe(arguments.fingerprints)
+        if arguments.describe:
+            describe(arguments.describe)
             return 0
         print(ship(arguments.run, arguments.tested, arguments.data))
     except InputError as error:

@@ -59,9 +59,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     options.import_model_fn(arguments)
     from agd_keras.evaluation.compare import to_rich
     from agd_keras.evaluation.readers import readers_table
+    from agd_keras.inference.familiarity import UNLIKE
     from agd_keras.inference.postprocess import Postprocessing
     from agd_keras.runs.evaluate_model import evaluate_model
     from agd_keras.runs.report import summary_table
+    from agd_keras.wording import counted
 
     postprocessing = options.read_postprocessing(arguments)
     metrics = evaluate_model(
@@ -80,7 +82,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     common.print_table(summary_table(metrics))
     if study := metrics.get("readers"):
         common.print_table(to_rich(readers_table(study)))
-    print(common.effort())
+    subjects = metrics["subjects"].values()
+    unlike = sum(bool(entry.get("unlike")) for entry in subjects)
+    told = [f"{UNLIKE}{unlike} of {counted(len(subjects), 'case')}"] if unlike else []
+    print("; ".join([*told, common.effort()]))
     print(f"report: {arguments.out}/report.html")
 
 

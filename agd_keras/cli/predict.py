@@ -93,6 +93,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             raise InputError(f"--channels {arguments.channels}: expected flair among them")
     load_keras()
     options.import_model_fn(arguments)
+    from agd_keras.inference.familiarity import UNLIKE
     from agd_keras.inference.predict_files import TABLE, predict_files
     from agd_keras.inference.predictor import Predictor, load_predictor
     from agd_keras.inference.serving import ServingClient
@@ -119,13 +120,15 @@ def _predict(arguments: argparse.Namespace) -> None:
         contrasts=_contrasts(arguments),
         descriptions=arguments.series_descriptions,
         missing=arguments.missing,
+        familiarity=None if isinstance(predictor, ServingClient) else predictor.familiarity,
         progress=common.progress_bar("predicting"),
     )
     slices = sum(row["slices"] for row in rows)
     notes = [row["notes"] for row in rows]
     if len(rows) > 1:
-        warned = sum("warning: " in note for note in notes)
-        notes = [f"with warnings: {warned}"] if warned else []
+        told = {"with warnings: ": "warning: ", UNLIKE: UNLIKE}
+        counts = {words: sum(sign in note for note in notes) for words, sign in told.items()}
+        notes = [f"{words}{count}" for words, count in counts.items() if count]
     print(
         "; ".join([f"cases: {len(rows)}, slices: {slices}", *filter(None, notes), common.effort()])
     )

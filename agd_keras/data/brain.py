@@ -154,6 +154,24 @@ def brain_mask(images: np.ndarray, flair: int = FLAIR, t1: int | None = 0) -> np
     return np.stack([_fill(plane, reach) for plane in brain])
 
 
+def strip_skull(images: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """Takes away all but the brain, as many data sets have it.
+
+    Args:
+        images: Array of shape `(slices, height, width, channels)`.
+        brain: Boolean array of shape `(slices, height, width)`, see `brain_mask`.
+
+    Returns:
+        Array of the shape and type of the images, with the least value of each channel around.
+
+    Example:
+
+    >>> strip_skull(np.array([[[[1], [5], [9]]]]), np.array([[[False, True, False]]])).ravel()
+    array([1, 5, 1])
+    """
+    return np.where(brain[..., None], images, images.min(axis=(0, 1, 2)))
+
+
 def _opened(tissue: np.ndarray) -> np.ndarray:
     return ndimage.binary_opening(tissue, _CROSS[None])
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.data.brain import brain_mask
+from agd_keras.data.brain import brain_mask, strip_skull
 from agd_keras.data.preprocess import resize_mask
 from agd_keras.data.preprocessor import Preprocessor
+from agd_keras.data.profile import ScanProfile, describe_scan
 from agd_keras.data.root import cache_root
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
@@ -53,7 +54,8 @@ class Cache:
         cases: By case its `patient`; `numbers` of the slices; `areas` of tumour in pixels of the
             original mask; `shape`, height and width of the original; `view`, those of the square
             field of view that the network sees, and `corner`, where in it the original begins;
-            `likeness`, see `describe_likeness`.
+            `likeness`, see `describe_likeness`; `scan` and `stripped`, see `ScanProfile`, as the
+            scan is and without its skull.
         data_fingerprint: Key of the data alone, the same for every copy, see `data_fingerprint`.
         digests: What that key is made of, see `digest_cases`.
     """
@@ -222,6 +224,8 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
         view, where = square_view(case.images, case.spacing)
         mask = np.zeros(view.shape[:3], bool)
         mask[where] = label
+        brain = brain_mask(view, preprocessor.flair, t1) | mask
+        stripped = strip_skull(view, brain)
         numbers = ref.numbers or range(1, len(label) + 1)
         corner = [where[axis].start or 0 for axis in (1, 2)]
         cache.cases[ref.case_id] = {
@@ -232,10 +236,11 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
             "view": list(view.shape[1:3]),
             "corner": corner,
             "likeness": describe_likeness(case),
+            "scan": _entry_of(describe_scan(case.images, case.spacing, channels)),
+            "stripped": _entry_of(describe_scan(stripped, case.spacing, channels)),
         }
         np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
         images = preprocessor.prepare(view)
-        brain = brain_mask(view, preprocessor.flair, t1) | mask
         for place, (number, image) in enumerate(zip(numbers, images, strict=True)):
             small = resize_mask(mask[place], cache.image_size)
             inside = resize_mask(brain[place], cache.image_size)
@@ -251,6 +256,10 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
     index = {one.name: getattr(cache, one.name) for one in fields(cache)[2:-1]}
     index["preprocessor"] = cache.preprocessor.to_values()
     (cache.folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))
+
+
+def _entry_of(scan: ScanProfile) -> dict[str, Any]:
+    return asdict(scan) | {"filled": list(scan.filled)}  # as JSON gives it back
 
 
 def _publish(work: Path, folder: Path) -> None:

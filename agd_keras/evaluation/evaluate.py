@@ -48,6 +48,7 @@ def evaluate(
     on_case: Callable[[str, dict[str, Any]], None] | None = None,
     scored: Mapping[str, Sequence[int]] | None = None,
     make_mask: Callable[[np.ndarray], np.ndarray] | None = None,
+    judge: Callable[[Case], Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Measures a predictor at the original resolution, one case in memory at a time.
 
@@ -66,6 +67,8 @@ def evaluate(
             a split by slice: `predict` sees the whole case, over which intensities are normalised.
         make_mask: Function of the probabilities of a whole case that returns its mask, boolean.
             Default: what is at or above the threshold.
+        judge: Function of a case that tells in which ways it is unlike what the predictor was
+            trained on: `unlike` of each subject.
 
     Returns:
         Everything that `metrics.json` holds: `protocol`, `threshold`, `pooled`, `subject`, `slice`,
@@ -94,6 +97,7 @@ def evaluate(
         case, truth = read_labelled(ref)
         spacing = case.spacing
         probability = check_probability(predict(case), truth.shape)
+        unlike = {"unlike": list(judge(case))} if judge else {}
         del case  # its images are the most of what is in memory
         mask = make_mask(probability) if make_mask else probability >= threshold
         if scored is not None:
@@ -101,7 +105,8 @@ def evaluate(
             # Slices that are no neighbours have no spacing.
             spacing = spacing if len(places) == len(truth) else None
             truth, probability, mask = truth[places], probability[places], mask[places]
-        subjects[ref.case_id] = score_patient(truth, probability, threshold, surface, mask, spacing)
+        entry = score_patient(truth, probability, threshold, surface, mask, spacing)
+        subjects[ref.case_id] = entry | unlike
         if on_case:
             on_case(ref.case_id, subjects[ref.case_id])
     return {

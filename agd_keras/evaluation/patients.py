@@ -12,6 +12,10 @@ from agd_keras.evaluation.surface import surface_figures
 
 TOLERANCE = 2.0  # of `nsd`, in the unit of distances
 MILLIMETRES, PIXELS = "mm", "px"
+NO_SUMS = (
+    *("dice", "iou", "hd95", "nsd", "unit", "confidence", "unlike"),
+    *("calibration", "errors"),
+)
 DISTANCES = ("mean_hd95", "mean_nsd")  # the figures over patients that depend on the unit
 
 
@@ -35,8 +39,9 @@ def score_patient(
 
     Returns:
         `dice`, `iou`, `hd95` and `nsd` with their `unit`, `mm` or, of unknown spacing, `px` of a
-        stack of unit spacing, `voxels_true`, `voxels_pred`, `errors`, as `count_errors` has them;
-        and the sums from which `summarize` makes the figures over patients.
+        stack of unit spacing, `voxels_true`, `voxels_pred`, `confidence`, the mean probability in
+        the mask, `expected_volume`, the sum of all probabilities, and `errors`, as `count_errors`
+        has them; and the sums from which `summarize` makes the figures over patients.
 
     Example:
 
@@ -61,6 +66,10 @@ def score_patient(
         "unit": MILLIMETRES if known else PIXELS,
         "voxels_true": total.tp + total.fn,
         "voxels_pred": total.tp + total.fp,
+        "confidence": _ratio(
+            float(probability[prediction].sum(dtype=np.float64)), total.tp + total.fp
+        ),
+        "expected_volume": float(probability.sum(dtype=np.float64)),
         "tp": total.tp,
         "fp": total.fp,
         "fn": total.fn,
@@ -105,9 +114,7 @@ def add_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if len(entries) == 1:
         return dict(entries[0])
     whole: dict[str, Any] = {
-        key: sum(entry[key] for entry in entries)
-        for key in entries[0]
-        if key not in ("dice", "iou", "hd95", "nsd", "unit", "calibration", "errors")
+        key: sum(entry[key] for entry in entries) for key in entries[0] if key not in NO_SUMS
     }
     counts = scores.Counts(*(whole[key] for key in ("tp", "fp", "fn", "tn")))
     return {
@@ -116,9 +123,70 @@ def add_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "hd95": None,
         "nsd": None,
         "unit": entries[0].get("unit", PIXELS),
+        **{key: entries[0][key] for key in ("unlike",) if key in entries[0]},
+        "confidence": mean_confidence(entries),
         **whole,
         "calibration": reliability.add_calibration([entry["calibration"] for entry in entries]),
         "errors": add_errors([entry.get("errors") for entry in entries]),
+    }
+
+
+def mean_confidence(entries: Iterable[Mapping[str, Any]]) -> float | None:
+    """The mean probability in the masks of several stacks.
+
+    Args:
+        entries: Results of `score_patient`.
+
+    Returns:
+        The mean over their pixels; None where nothing is marked, or of an earlier version that did
+        not say.
+
+    Example:
+
+    >>> parts = [{"confidence": 0.9, "voxels_pred": 3}, {"confidence": 0.5, "voxels_pred": 1}]
+    >>> mean_confidence([*parts, {"confidence": None, "voxels_pred": 0}])
+    0.8
+    """
+    marked = [entry for entry in entries if entry["voxels_pred"]]
+    if not marked or any(entry.get("confidence") is None for entry in marked):
+        return None
+    sums = sum(entry["confidence"] * entry["voxels_pred"] for entry in marked)
+    return float(sums / sum(entry["voxels_pred"] for entry in marked))
+
+
+def _confidence(entries: Sequence[Mapping[str, Any]], precision: float) -> dict[str, Any]:
+    """Is what is marked right as often as its probability says?"""
+    gaps = [
+        abs(entry["confidence"] - entry["tp"] / entry["voxels_pred"])
+        for entry in entries
+        if entry.get("confidence") is not None
+    ]
+    stated = mean_confidence(entries)
+    return {
+        "stated": stated,
+        "precision": None if stated is None else precision,
+        "mean_gap": _mean(gaps),
+    }
+
+
+def _expected_volume(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Do the probabilities add up to as much tumour as there is, missed tumour included?"""
+    known = [entry for entry in entries if entry.get("expected_volume") is not None]
+    errors = [
+        abs(entry["expected_volume"] / entry["voxels_true"] - 1)
+        for entry in known
+        if entry["voxels_true"]
+    ]
+
+    def total(key: str) -> Any:
+        return sum(entry[key] for entry in known) if len(known) == len(entries) else None
+
+    expected = total("expected_volume")
+    return {
+        "expected": None if expected is None else round(expected, 1),
+        "found": total("voxels_pred"),
+        "true": total("voxels_true"),
+        "mean_error": _mean(errors),
     }
 
 
@@ -139,11 +207,16 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             from the folds of a cross-validation.
 
     Returns:
-        `pooled`, `subject`, `slice`, `calibration` and `errors`, as in `metrics.json`, and
-        `distance_unit`. `std_dice` is the deviation of the given patients (divided by their
-        number). `mean_hd95` and `mean_nsd` are over `hd95_patients` of them: those of whom neither
-        mask is empty, or both are. Where some of these are measured in mm and others in pixels,
-        unit and means are None, as is what cannot be computed.
+        `pooled`, `subject`, `slice`, `calibration`, `confidence`, `expected_volume` and `errors`,
+        as in `metrics.json`, and `distance_unit`. `std_dice` is the deviation of the given patients
+        (divided by their number). `mean_hd95` and `mean_nsd` are over `hd95_patients` of them:
+        those of whom neither mask is empty, or both are. Where some of these are measured in mm and
+        others in pixels, unit and means are None, as is what cannot be computed.
+        `confidence`: `stated`, the mean probability of what is marked, `precision`, the share of it
+        that is tumour, and `mean_gap`, the distance of the two, mean over patients.
+        `expected_volume`, in voxels: `expected`, the sum of all probabilities, what is `found` and
+        what is `true`, and `mean_error`, the distance of the first to the last as a share of it,
+        mean over patients with tumour.
 
     Raises:
         InputError: There is no patient.
@@ -196,6 +269,8 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             ),
         },
         "calibration": {"brier": reliability.brier(sums), "ece": reliability.ece(sums)},
+        "confidence": _confidence(entries, scores.precision(counts)),
+        "expected_volume": _expected_volume(entries),
         "errors": summarize_errors(entries),
         "distance_unit": units.pop() if len(units) == 1 else None,
     }

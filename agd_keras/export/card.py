@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from agd_keras.data.preprocessor import Preprocessor
+from agd_keras.inference.familiarity import Familiarity
 from agd_keras.text import markdown, markdown_code
 from agd_keras.wording import counted
 
@@ -28,7 +29,7 @@ A pixel is tumour where the probability is at least {threshold:g}.
 
 {origin}
 
-## How it compares with the model it was made of
+{familiar}## How it compares with the model it was made of
 
 Measured on {slices} of {patients} of {data}, at their original size. These
 figures compare two files; how good the model is, the report of its run tells.
@@ -64,6 +65,15 @@ clip to -5 to 5.""",
 }
 
 
+FAMILIAR = """\
+Trained on {scans} that look like this (`familiarity.json`); `agd-predict` and `agd-evaluate` tell
+of a scan that does not:
+
+{ways}
+
+"""
+
+
 def network_usage(model: keras.Model, preprocessor: Preprocessor) -> str:
     """Tells what the network itself takes and returns, as Markdown.
 
@@ -86,7 +96,11 @@ def network_usage(model: keras.Model, preprocessor: Preprocessor) -> str:
 
 
 def model_card(
-    origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str, preprocessor: Preprocessor
+    origin: Mapping[str, Any],
+    parity: Mapping[str, Any],
+    usage: str,
+    preprocessor: Preprocessor,
+    familiarity: Familiarity | None = None,
 ) -> str:
     """Writes the page.
 
@@ -95,10 +109,15 @@ def model_card(
         parity: What `measure_parity` returned, and `artefact`, the name of what was exported.
         usage: Markdown that tells what goes into the artefact and what comes out.
         preprocessor: What makes its input.
+        familiarity: What scans the model was trained on; None if unknown.
 
     Returns:
         Markdown.
     """
+    familiar = ""
+    if familiarity:
+        ways = "\n".join(f"- {way}" for way in familiarity.describe())
+        familiar = FAMILIAR.format(scans=counted(familiarity.scans, "scan"), ways=ways)
     lines = ["| | Dice over all pixels | mean Dice of patients |", "|---|---:|---:|"]
     for name, dice in parity["dice"].items():
         lines.append(f"| {markdown(name)} | {dice:.4f} | {parity['patient_dice'][name]:.4f} |")
@@ -118,6 +137,7 @@ def model_card(
         channels=" and ".join(CONTRASTS[name] for name in preprocessor.channels),
         missing=MISSING[preprocessor.missing],
         origin="\n".join(known),
+        familiar=familiar,
         table="\n".join(lines),
         differences=", ".join(differences),
         latency=parity["latency_ms"]["artefact"],

@@ -17,9 +17,10 @@ from agd_keras.export.network import ensemble_model
 from agd_keras.export.parity import PARITY, refuse_drop
 from agd_keras.export.samples import Samples, choose_samples
 from agd_keras.files import content, naming, work_folder, write_text
-from agd_keras.inference import calibration, stored_preprocessor
+from agd_keras.inference import calibration, familiarity, stored_preprocessor
 from agd_keras.inference.calibration import Calibration, write_calibration
 from agd_keras.inference.exported import is_artefact
+from agd_keras.inference.familiarity import Familiarity, write_familiarity
 from agd_keras.inference.predictor import load_predictor
 from agd_keras.inference.stored_preprocessor import write_preprocessor
 from agd_keras.locks import locked
@@ -27,7 +28,8 @@ from agd_keras.runs.provenance import find_origin
 from agd_keras.weights import find_model
 
 CARD = "MODEL_CARD.md"
-RECORDS = (calibration.MEMBER, stored_preprocessor.MEMBER)  # files beside an exported one
+# Files beside an exported one.
+RECORDS = (calibration.MEMBER, stored_preprocessor.MEMBER, familiarity.MEMBER)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Source:
     origin: dict[str, Any]
     calibration: Calibration
     preprocessor: Preprocessor
+    familiarity: Familiarity | None = None
 
     def calibrate(self, threshold: float | None) -> Calibration:
         """Returns the model's calibration, with another threshold if one is given."""
@@ -81,6 +84,7 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
         origin,
         predictor.calibration,
         predictor.preprocessor,
+        predictor.familiarity,
     )
 
 
@@ -172,7 +176,8 @@ def staging(
 def describe(
     folder: Path, source: Source, parity: dict[str, Any], max_drop: float, where: str, usage: str
 ) -> None:
-    """Writes `parity.json` and `MODEL_CARD.md` of an artefact, unless it lost too much.
+    """Writes `parity.json`, `MODEL_CARD.md` and, where it is known what scans the model was trained
+    on, `familiarity.json` of an artefact, unless it lost too much.
 
     Args:
         folder: Where to.
@@ -188,4 +193,7 @@ def describe(
     refuse_drop(parity, max_drop, where)
     parity = {**parity, "origin": source.origin}
     write_text(folder / PARITY, json.dumps(parity, indent=1, allow_nan=False) + "\n")
-    write_text(folder / CARD, model_card(source.origin, parity, usage, source.preprocessor))
+    card = model_card(source.origin, parity, usage, source.preprocessor, source.familiarity)
+    write_text(folder / CARD, card)
+    if source.familiarity:
+        write_familiarity(folder / CARD, source.familiarity)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from agd_keras.errors import InputError
 from agd_keras.files import FULL, write_csv
+from agd_keras.inference.familiarity import UNLIKE, Familiarity
 from agd_keras.inference.outputs import (
     MAPS,
     flat_name,
@@ -75,6 +76,7 @@ def predict_files(
     contrasts: Mapping[str, str | Path] | None = None,
     descriptions: bool = False,
     missing: str | None = None,
+    familiarity: Familiarity | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Predicts every case in files and folders, holding one at a time in memory.
@@ -104,6 +106,8 @@ def predict_files(
         descriptions: Whether notes may hold descriptions of DICOM series, which are typed by hand.
         missing: What becomes of contrasts that a case lacks, see `stack_channels`. Default: as the
             model was trained.
+        familiarity: What the predictor was trained on: in which ways a case is unlike it stands in
+            the notes.
         progress: Called as `progress(done, total)`, in cases.
 
     Returns:
@@ -187,7 +191,9 @@ def predict_files(
                 picture.save(made[-1], compress_level=1)
         for path in stale:
             path.unlink(missing_ok=True)
-        notes = "; ".join([*case.notes, *more])
+        unlike = familiarity.judge(case) if familiarity else []
+        told = [UNLIKE + ", ".join(unlike)] if unlike else []
+        notes = "; ".join([*case.notes, *more, *told])
         if notes:
             logger.info("%s: %s", source.case_id, notes)
         doubt = {"uncertainty": f"{maps.score:.3f}"} if maps else {}

@@ -25,6 +25,7 @@ from agd_keras.inference.exported import (
     load_artefact,
     load_patient,
 )
+from agd_keras.inference.familiarity import Familiarity, read_familiarity
 from agd_keras.inference.model_file import check_model_file
 from agd_keras.inference.stored_preprocessor import read_preprocessor
 from agd_keras.models import as_network, explain_model
@@ -46,6 +47,7 @@ class Predictor:
         calibration: How the probabilities are to be read. Default: as they come.
         name: What the models are called in an error.
         preprocessor: What makes their input. Default: that of models with which none is stored.
+        familiarity: What the scans looked like that they were trained on; None if unknown.
 
     Raises:
         InputError: A model is of another kind, they differ in the shape of their input, or it is
@@ -66,6 +68,7 @@ class Predictor:
         calibration: Calibration | None = None,
         name: str = "the model",
         preprocessor: Preprocessor | None = None,
+        familiarity: Familiarity | None = None,
     ):
         # Exported ones answer as Keras models do.
         self.models: list[Any] = [
@@ -80,6 +83,7 @@ class Predictor:
         shape = self.models[0].input_shape
         self.preprocessor = preprocessor or preprocessor_for(shape)
         self.preprocessor.check_network(shape)
+        self.familiarity = familiarity
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
         """Predicts the probability of tumour at every pixel of a patient's slices.
@@ -167,6 +171,7 @@ class WholePredictor(Predictor):
         predict: What `load_patient` returned.
         calibration: Of which the threshold counts; the temperature is in the graph.
         preprocessor: Of which the channels count; the rest is in the graph.
+        familiarity: As for `Predictor`.
     """
 
     def __init__(
@@ -174,11 +179,13 @@ class WholePredictor(Predictor):
         predict: Callable[[np.ndarray], np.ndarray],
         calibration: Calibration,
         preprocessor: Preprocessor,
+        familiarity: Familiarity | None = None,
     ):
         self.models: list[Any] = []  # none that could be taken apart
         self.batch_size = 0
         self.calibration, self.preprocessor = calibration, preprocessor
         self.name = "patient.onnx"
+        self.familiarity = familiarity
         self._predict = predict
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
@@ -209,7 +216,10 @@ def load_predictor(model: str | Path) -> Predictor:
             logger.warning("%s: a SavedModel is a program that runs as you; trust its maker", path)
         if is_patient(path):
             patient, shape = load_patient(path)
-            return WholePredictor(patient, read_calibration(path), read_preprocessor(path, shape))
+            preprocessor = read_preprocessor(path, shape)
+            return WholePredictor(
+                *(patient, read_calibration(path), preprocessor, read_familiarity(path))
+            )
         network = load_artefact(path)
         return _predictor([network], path, str(model))
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
@@ -227,9 +237,13 @@ def load_predictor(model: str | Path) -> Predictor:
 
 def _predictor(models: Sequence[keras.Model | Artefact], path: Path, name: str) -> Predictor:
     """A predictor of networks and of what is stored with them."""
-    calibration = read_calibration(path)
-    preprocessor = read_preprocessor(path, models[0].input_shape)
-    return Predictor(models, calibration=calibration, name=name, preprocessor=preprocessor)
+    return Predictor(
+        models,
+        calibration=read_calibration(path),
+        name=name,
+        preprocessor=read_preprocessor(path, models[0].input_shape),
+        familiarity=read_familiarity(path),
+    )
 
 
 def _missing_folds(run: Path) -> list[int]:

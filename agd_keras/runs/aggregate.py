@@ -165,10 +165,10 @@ def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     several_units = len({part.get("distance_unit", PIXELS) for part in parts}) > 1
     for group in GROUPS:
         result[group] = {}
-        for name, first in parts[0][group].items():
+        for name, first in parts[0].get(group, {}).items():
             if isinstance(first, list):  # an interval
                 continue
-            each = [part[group].get(name) for part in parts]  # None: of an earlier version
+            each = [part.get(group, {}).get(name) for part in parts]  # None: of an earlier version
             values = [value for value in each if value is not None]
             if several_units and name in DISTANCES:
                 values = []

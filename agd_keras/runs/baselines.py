@@ -1,7 +1,8 @@
 """The figures to compare with, each under its protocol: published ones and the trivial baseline."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from agd_keras.evaluation import scores
 from agd_keras.wording import counted
 
-GROUPS = ("pooled", "subject", "slice", "calibration")
+GROUPS = ("pooled", "subject", "slice", "calibration", "confidence", "expected_volume")
 COLUMNS = ("accuracy", "precision", "recall", "f1", "iou", "bce", "mean dice", "median dice")
 RECORD_WISE = (
     "Data split by slice: slices of one patient stand on both sides, in training and in test, and "
@@ -64,7 +65,11 @@ def show(value: Any) -> str:
 
 def rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     """Group, name and value of every figure over patients, in the order of `metrics.json`."""
-    return [(group, name, value) for group in GROUPS for name, value in metrics[group].items()]
+    return [
+        (group, name, value)
+        for group in GROUPS
+        for name, value in metrics.get(group, {}).items()  # earlier versions lack some
+    ]
 
 
 def fold_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, list[Any], Any, Any]]:
@@ -99,14 +104,14 @@ def own_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def warnings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a reader must know before the figures: that the model had seen some of the patients.
+    """What a reader must know before the figures: patients the model had seen, or no like of.
 
     Args:
         metrics: What `evaluate` returned. Its protocol may tell `patients_seen_in_training`, which
             a record-wise test always has unless that says 0.
 
     Returns:
-        Headings with their sentences; none for patients that the model has not seen.
+        Headings with their sentences; none for new patients of a kind that it knows.
 
     Example:
 
@@ -124,7 +129,31 @@ def warnings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         known = " (by name and by image)" if protocol.get("seen_by") else ""
         text = f"{seen} of {were} trained or validated on{known}: the figures flatter."
         found.append(("Seen in training.", text))
+    if unlike := count_unlike(metrics["subjects"].values()):
+        ways = ", ".join(f"{way} ({count})" for way, count in unlike.items())
+        many = sum(bool(entry.get("unlike")) for entry in metrics["subjects"].values())
+        were = f"{counted(patients, 'patient')} {'is' if many == 1 else 'are'}"
+        text = f"{many} of {were} of a kind that the model never saw: {ways}."
+        found.append(("Unlike the training data.", text))
     return found
+
+
+def count_unlike(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Counts in which ways patients are unlike those that the model was trained on.
+
+    Args:
+        entries: Results of `score_patient`, with `unlike` where that was judged.
+
+    Returns:
+        Patients by way, most first; of a range that is left out.
+
+    Example:
+
+    >>> count_unlike([{"unlike": ["no skull", "155 slices (20 to 88)"]}, {"unlike": ["no skull"]}])
+    {'no skull': 2, '155 slices': 1}
+    """
+    ways = (way.partition(" (")[0] for entry in entries for way in entry.get("unlike", ()))
+    return dict(Counter(ways).most_common())
 
 
 def distance_note(metrics: Mapping[str, Any]) -> str:

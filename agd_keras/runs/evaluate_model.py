@@ -132,6 +132,7 @@ def assess(
         on_case=on_case,
         scored=scored,
         make_mask=make_mask,
+        judge=predictor.familiarity.judge if predictor.familiarity else None,
     )
     study = None
     if second_reader:

@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 
 SUMS = "sums.json"
 SUBJECT_KEYS = ("dice", "iou", "hd95", "nsd", "voxels_true", "voxels_pred")
-NOTED_KEYS = ("unit", "errors")  # in `metrics.json` too; entries of earlier versions lack them
+NOTED_KEYS = (
+    "unit",
+    "errors",
+    "confidence",
+    "expected_volume",
+    "unlike",
+)  # in `metrics.json` too; entries of earlier versions lack them
 
 
 def summary_table(metrics: Mapping[str, Any]) -> Table:

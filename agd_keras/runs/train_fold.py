@@ -55,6 +55,7 @@ def train_fold(
     import keras
 
     from agd_keras.inference.calibration import fit_calibration, write_calibration
+    from agd_keras.inference.familiarity import familiar_with, write_familiarity
     from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
     from agd_keras.inference.stored_preprocessor import write_preprocessor
@@ -114,6 +115,8 @@ def train_fold(
         predict = partial(predict_case, trained)
         fitted = fit_calibration(predict, [cases[case] for case in scored], scored)
         write_calibration(model, fitted)
+        trained_on = {one.case for one in parts["train"]}
+        write_familiarity(model, familiar_with(cache, trained_on, config.data.augment))
         predictor = load_predictor(model)
         parameters = predictor.models[0].count_params()
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agd_keras.cli import predict
+from agd_keras.cli import evaluate, predict
+from agd_keras.data.profile import ScanProfile
+from agd_keras.inference.familiarity import fit_familiarity, write_familiarity
 from agd_keras.models import agd_autoencoder
 
 
@@ -99,3 +101,28 @@ def test_contrasts_and_channels_that_the_user_names(tmp_path, model, capsys):
         arguments = [together[0], *given, *options, str(tmp_path / "c")]
         assert predict.main(arguments) == 1
         assert reason in capsys.readouterr().err
+
+
+def test_scans_unlike_the_training_data_are_told_at_the_end(tmp_path, small_phantom, capsys):
+    """Six slices each, of a model that has seen twenty and more."""
+    model = tmp_path / "model" / "tiny.keras"
+    model.parent.mkdir()
+    agd_autoencoder((32, 32, 3), filters=(4, 8)).save(model)
+    write_familiarity(model, fit_familiarity(ScanProfile(count) for count in range(20, 26)))
+    arguments = ["--model", str(model), "--no-overlays", "--out"]
+    one = str(small_phantom / "phantom_001")
+    assert predict.main([one, *arguments, str(tmp_path / "one")]) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith(
+        "cases: 1, slices: 6; unlike the training data: 6 slices (20 to 25); took"
+    )
+    assert predict.main([str(small_phantom), *arguments, str(tmp_path / "all")]) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("cases: 6, slices: 36; unlike the training data: 6; took")
+    data = ["--data", str(small_phantom), "--out", str(tmp_path / "scored")]
+    assert evaluate.main(["--model", str(model), *data]) == 0
+    out = capsys.readouterr().out
+    assert "unlike the training data: 6 of 6 cases; took" in out
+    assert "6 of 6 patients are of a kind that the model never saw: 6 slices (6)." in " ".join(
+        out.split()
+    )

@@ -10,9 +10,10 @@ from sklearn import metrics as sk
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
-from agd_keras.evaluation.patients import summarize
+from agd_keras.evaluation.patients import add_entries, summarize
 from agd_keras.evaluation.surface import hd95, nsd
 from agd_keras.io.data_set import find_data_set
+from agd_keras.runs.baselines import warnings
 
 KEYS = {
     "pooled": {"accuracy", "precision", "recall", "f1", "iou", "specificity", "bce"},
@@ -22,6 +23,8 @@ KEYS = {
     },
     "slice": {"mean_dice", "empty_false_positive_rate"},
     "calibration": {"brier", "ece"},
+    "confidence": {"stated", "precision", "mean_gap"},
+    "expected_volume": {"expected", "found", "true", "mean_error"},
 }
 
 
@@ -144,6 +147,71 @@ def test_threshold_is_inclusive_and_kept(dataset, make_predictor):
     assert evaluate(predict, dataset)["pooled"]["recall"] == 0.0
     metrics = evaluate(predict, dataset, threshold=0.25)
     assert (metrics["threshold"], metrics["pooled"]["iou"]) == (0.25, 1.0)
+
+
+def test_confidence_and_expected_volume_by_hand(metrics, patients, shifted):
+    """Oracle: the definitions, over the voxels of each patient, the last without tumour."""
+    marked, gaps, errors, expected = [], [], [], 0.0
+    for case, truth in patients.values():
+        probability = shifted(case).astype(np.float64)
+        mask = probability >= 0.5
+        expected += probability.sum()
+        if mask.any():
+            marked += [*zip(probability[mask], truth[mask], strict=True)]
+            gaps.append(abs(probability[mask].mean() - truth[mask].mean()))
+        if truth.any():
+            errors.append(abs(probability.sum() / truth.sum() - 1))
+    stated, right = np.mean(marked, axis=0)
+    assert metrics["confidence"] == pytest.approx(
+        {"stated": stated, "precision": right, "mean_gap": np.mean(gaps)}
+    )
+    assert len(gaps) == len(errors) == 2
+    truths = sum(int(truth.sum()) for _, truth in patients.values())
+    assert metrics["expected_volume"] == pytest.approx(
+        {
+            **{"expected": expected, "found": len(marked), "true": truths},
+            "mean_error": np.mean(errors),
+        },
+        abs=0.05,
+    )
+
+
+def test_sums_of_an_earlier_version_have_no_confidence(metrics):
+    older = {
+        patient: {k: v for k, v in entry.items() if k not in ("confidence", "expected_volume")}
+        for patient, entry in metrics["subjects"].items()
+    }
+    summary = summarize(older)
+    for group in ("confidence", "expected_volume"):
+        assert set(summary[group].values()) == {None}
+    assert summary["pooled"] == metrics["pooled"]
+
+
+def test_parts_of_a_patient_add_up(dataset, metrics, shifted):
+    """Oracle: slices scored in two parts, as in a split by slice, and the whole."""
+    ref = dataset[0]
+    halves = [
+        evaluate(shifted, [ref], scored={ref.case_id: places}, judge=lambda case: ["dark"])
+        for places in (range(5), range(5, 12))
+    ]
+    whole = add_entries([half["subjects"][ref.case_id] for half in halves])
+    for key in ("confidence", "expected_volume"):
+        assert whole[key] == pytest.approx(metrics["subjects"][ref.case_id][key])
+    assert whole["unlike"] == ["dark"]
+
+
+def test_cases_are_judged(dataset, metrics, shifted):
+    judged = evaluate(
+        shifted, dataset, judge=lambda case: [f"{len(case.images)} slices"] * (len(case.images) < 5)
+    )
+    found = [entry["unlike"] for entry in judged["subjects"].values()]
+    assert found == [[], ["3 slices"], ["4 slices"]]
+    [(heading, text)] = warnings(judged)
+    assert heading == "Unlike the training data."
+    assert text == (
+        "2 of 3 patients are of a kind that the model never saw: 3 slices (1), 4 slices (1)."
+    )
+    assert warnings(metrics) == []
 
 
 def test_without_surface_nothing_else_changes(dataset, metrics, shifted):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from agd_keras.inference.familiarity import Familiarity, write_familiarity
 from agd_keras.models import agd_autoencoder
 
 
@@ -44,6 +45,7 @@ def model() -> keras.Model:
 def model_file(model, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "model.keras"
     model.save(path)
+    write_familiarity(path, Familiarity(9, {"slices": (20, 30)}, {}, ("T1c",)))
     return path
 
 

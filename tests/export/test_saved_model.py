@@ -17,6 +17,7 @@ from agd_keras.export.bundle import WARMUP
 from agd_keras.export.parity import read_parity
 from agd_keras.export.saved_model import export_saved_model, make_signatures, write_saved_model
 from agd_keras.inference.exported import load_artefact
+from agd_keras.inference.familiarity import read_familiarity
 from agd_keras.inference.predictor import Predictor, load_predictor
 
 SIZES = [(128, 128), (200, 180), (256, 256), (512, 512)]
@@ -88,6 +89,15 @@ def test_protocol_of_the_server(graph):
                 )
                 for key, info in found.items()
             } == declared
+
+
+def test_what_scans_the_model_knows_goes_with_it(saved_model, model_file):
+    known = read_familiarity(model_file)
+    assert known is not None
+    for path in (saved_model, saved_model / "1"):
+        assert read_familiarity(path) == known
+    card = (saved_model / "1" / "MODEL_CARD.md").read_text()
+    assert "9 scans that look like this" in card and "- 20 to 30 slices" in card
 
 
 def test_layout_of_the_served_folder(saved_model):

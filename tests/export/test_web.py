@@ -35,12 +35,15 @@ def site(page, model_file, small_phantom, tmp_path_factory):
 def test_the_folder_holds_all_that_the_page_needs(site, images, model):
     names = {path.name for path in site.iterdir()}
     made = {"patient.onnx", "calibration.json", "parity.json", "MODEL_CARD.md", "example.nii.gz"}
+    made.add("familiarity.json")
     assert names == made | {"index.html", "page.js", "LICENCES.txt", "sw.js"}
     parity = json.loads((site / "parity.json").read_text())
     assert (parity["artefact"], parity["format"]) == ("patient.onnx", "web")
     assert parity["bytes"] == (site / "patient.onnx").stat().st_size
     assert "`patient.onnx`" in (site / "MODEL_CARD.md").read_text()
-    assert load_predictor(site / "patient.onnx").predict_patient(images).shape == images.shape[:3]
+    predictor = load_predictor(site / "patient.onnx")
+    assert predictor.predict_patient(images).shape == images.shape[:3]
+    assert predictor.familiarity.scans == 9
 
 
 def test_the_service_worker_keeps_every_file_and_knows_a_new_export(site, tmp_path):

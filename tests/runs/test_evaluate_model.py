@@ -22,6 +22,7 @@ class Bright:
     """Stands in for a network: what is bright on FLAIR is tumour."""
 
     calibration = Calibration()
+    familiarity = None
 
     def predict_patient(self, images):
         return images[..., 1].astype(np.float32) / 255

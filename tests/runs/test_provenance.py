@@ -117,7 +117,7 @@ def test_patients_are_known_by_their_images(make_run, scans, tmp_path, split):
     write_fingerprints(tmp_path, build_cache(scans, Preprocessor(16), root=tmp_path / "cache"))
     origin = find_origin(model, renamed(scans))
     assert origin["patients_seen_in_training"] == 2
-    metrics = {"protocol": origin | {"split": "subject"}, "subjects": dict.fromkeys("abcd")}
+    metrics = {"protocol": origin | {"split": "subject"}, "subjects": {key: {} for key in "abcd"}}
     [(_, sentence)] = warnings(metrics)
     assert sentence.startswith("2 of 4 patients were trained or validated on (by name and by image")
     assert find_origin(model, renamed(scans)[2:])["patients_seen_in_training"] == 0

@@ -27,7 +27,7 @@ from agd_keras.runs.report import (
 from agd_keras.viz import charts, overlays
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
-GROUPS = ("pooled", "subject", "slice", "calibration")
+GROUPS = ("pooled", "subject", "slice", "calibration", "confidence", "expected_volume")
 
 
 class Page(HTMLParser):
@@ -249,6 +249,7 @@ def test_metrics_come_back_exactly(tmp_path, metrics):
     subjects = stored.pop("subjects")
     assert stored == {key: value for key, value in metrics.items() if key != "subjects"}
     keys = {"dice", "iou", "hd95", "nsd", "unit", "voxels_true", "voxels_pred", "errors"}
+    keys |= {"confidence", "expected_volume"}
     assert subjects.keys() == metrics["subjects"].keys()
     for patient, entry in subjects.items():
         assert entry.keys() == keys

@@ -18,6 +18,7 @@ from agd_keras.data.slices import by_case
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
+from agd_keras.inference.familiarity import read_familiarity
 from agd_keras.inference.predict_case import predict_case
 from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.io.data_set import find_data_set
@@ -34,6 +35,9 @@ def test_run_folder_holds_what_is_promised(finished, read_history):
     assert make_config(load_config(out / "config.yaml")) == resolve(config)
     fold = out / "fold-0"
     written = json.loads((fold / "metrics.json").read_text())
+    familiarity = read_familiarity(out)
+    assert familiarity.scans == len(load_folds(out / "folds.json")[0].train)
+    assert familiarity.filled == ("T1", "T1c")  # which the augmentation of the preset makes
     for group in ("protocol", "threshold", "pooled", "subject", "slice", "calibration"):
         assert written[group] == metrics[group]
     assert len(read_history(fold)) == 3

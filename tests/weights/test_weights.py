@@ -70,7 +70,11 @@ def test_shipped_network_is_the_preset_of_this_version(preset):
     assert (folder / weights.MODEL).stat().st_size <= 8_000_000
     (fold,) = load_folds(folder / "folds.json")
     assert (len(fold.train), len(fold.validation), fold.test) == (70, 5, ())
-    calibration = load_predictor(preset).calibration
+    predictor = load_predictor(preset)
+    calibration, familiarity = predictor.calibration, predictor.familiarity
+    assert familiarity.scans == 70
+    # Only one recipe takes skulls away.
+    assert (familiarity.ranges["skull"][0] == 0) == (preset == "agd_scanners")
     assert calibration.temperature > 1  # overlap makes too sure
     fitted = calibration.fitted_on  # of all folds of the tested run, or of the one there is
     of_folds = fitted.get("fold-0", fitted)
