@@ -20,6 +20,7 @@ from pydantic import (
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
 from agd_keras.presets import preset_values
+from agd_keras.regions import FROM_DATA, parse_regions
 from agd_keras.text import clean
 
 # What a YAML file may hold, aliases written out: no config, round or space is near it.
@@ -33,6 +34,11 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _as_regions(value: Any) -> Any:
+    """Regions as a file or a command line has them; `dataset` stays until the data is known."""
+    return FROM_DATA if value in (FROM_DATA, [FROM_DATA]) else parse_regions(value)
+
+
 class DataConfig(_Section):
     """Which data, how it is split and how it is changed on the way to the network."""
 
@@ -42,6 +48,13 @@ class DataConfig(_Section):
     layout: str = Field("auto", description="how its files lie, as agd-inspect names it, or auto")
     persons: str | None = Field(
         None, description="whose scan a case is: regular expression, its first group"
+    )
+    regions: Annotated[
+        dict[str, tuple[int, ...]] | Literal["dataset"], BeforeValidator(_as_regions)
+    ] = Field(
+        {},
+        description="what is found, each of some labels, as whole=1,2,4 core=1,4; dataset: as "
+        "dataset.json has them; by default one region of all labels",
     )
     image_size: int = Field(128, ge=16, le=1024, description="side of the network's input, pixels")
     split: Literal["subject", "record"] = Field(

@@ -22,6 +22,7 @@ from agd_keras.evaluation.evaluate import Predict, predict_labelled
 from agd_keras.files import naming, unique_number, write_text
 from agd_keras.inference.exported import find_version
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.regions import Regions, parse_regions
 from agd_keras.text import clean
 
 MEMBER = "calibration.json"
@@ -42,10 +43,12 @@ class Calibration:
         fitted_on: Which patients it comes from, and calibration there before and after.
         normalization: How the images were normalised that the model learnt from, see
             `normalize_patient`.
+        regions: What the channels of its mask are, by name the labels of each; empty for one of all
+            labels.
 
     Raises:
-        InputError: The temperature is not positive, the threshold not between 0 and 1, or the
-            normalisation unknown.
+        InputError: The temperature is not positive, the threshold not between 0 and 1, the
+            normalisation unknown, or what is called regions none.
 
     Example:
 
@@ -57,8 +60,10 @@ class Calibration:
     threshold: float = 0.5
     fitted_on: dict[str, Any] = field(default_factory=dict)
     normalization: str = "tissue"
+    regions: Regions = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "regions", parse_regions(self.regions))  # of lists, in a file
         for name, low, high in (("temperature", 0, math.inf), ("threshold", 0, 1)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not low < value < high:
@@ -136,7 +141,10 @@ def write_calibration(model: str | Path, fitted: Calibration) -> Path:
         The file that was written.
     """
     model = Path(model)
-    text = json.dumps(asdict(fitted), indent=1, allow_nan=False) + "\n"
+    values = asdict(fitted)
+    if not fitted.regions:  # as before there were any
+        del values["regions"]
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
     if model.suffix != ".keras":
         place = _beside(model)
         place.parent.mkdir(exist_ok=True)
@@ -171,7 +179,7 @@ def read_calibration(model: str | Path) -> Calibration:
     Example:
 
     >>> read_calibration("no/such/model.keras")
-    Calibration(temperature=1.0, threshold=0.5, fitted_on={}, normalization='tissue')
+    Calibration(temperature=1.0, threshold=0.5, fitted_on={}, normalization='tissue', regions={})
     """
     model = Path(model)
     folds = sorted(model.glob("fold-*/model.keras"))
@@ -183,7 +191,11 @@ def read_calibration(model: str | Path) -> Calibration:
         kinds = {part.normalization for part in parts}
         if len(kinds) > 1:
             raise InputError(f"{model}: folds normalised as {' and '.join(sorted(kinds))}")
-        return Calibration(float(temperature), float(threshold), origin, *kinds)
+        regions = parts[0].regions
+        if any(list(part.regions.items()) != list(regions.items()) for part in parts):
+            raise InputError(f"{model}: folds of several regions")
+        [kind] = kinds
+        return Calibration(float(temperature), float(threshold), origin, kind, regions)
     try:
         text = _stored(model)
         return Calibration() if text is None else Calibration(**json.loads(text))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agd_keras.regions import Regions
+
 
 @dataclass(frozen=True, order=True)
 class CaseRef:
@@ -22,6 +24,8 @@ class CaseRef:
         patient_id: The person, the unit of splitting. By default each case is one of its own.
         notes: What a user should know about how the files were chosen.
         problem: Why the case cannot be read, in one line; empty if it can.
+        regions: What of the label is wanted, each region by its values; empty for one region of all
+            values that are tumour.
 
     Example:
 
@@ -39,6 +43,7 @@ class CaseRef:
     patient_id: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
     problem: str = field(default="", compare=False)
+    regions: Regions = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not self.patient_id:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from agd_keras.data.datasets import AUTO, find_data
+from agd_keras.data.datasets import AUTO, choose_regions, find_data
 from agd_keras.data.preprocess import resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
@@ -27,6 +27,7 @@ from agd_keras.io.data_set import check_cases, problems_error
 from agd_keras.io.fingerprint import data_fingerprint
 from agd_keras.io.geometry import square_view
 from agd_keras.locks import locked
+from agd_keras.regions import Regions, names_of
 from agd_keras.runs.provenance import find_origin
 from agd_keras.runs.report import SUMS, write_metrics, write_report
 from agd_keras.viz import charts, overlays
@@ -121,7 +122,8 @@ def assess(
 
     settled = (postprocessing or Postprocessing()).settle(predictor.calibration.threshold)
     settled.check_uncertainty(uncertainty)
-    threshold, make_mask = settled.threshold or THRESHOLD, settled.mask
+    threshold = settled.threshold or THRESHOLD
+    make_mask = partial(settled.mask, regions=predictor.regions)
     predict = partial(predict_case, predictor, flips=settled.flips)
     uncertain = (
         UncertaintyPredictor(predictor, uncertainty, threshold=threshold) if uncertainty else None
@@ -206,6 +208,8 @@ def evaluate_model(
     check_folder(out, overwrite)
     cases = find_data(data, layout, persons)
     predictor = load_predictor(model)
+    cases = choose_regions(cases, predictor.regions)
+    _check_regions(predictor.regions, uncertainty, second_reader)
     settled = (postprocessing or Postprocessing()).settle(predictor.calibration.threshold)
     settled.check_uncertainty(uncertainty)
     problems = check_cases(cases)
@@ -226,6 +230,13 @@ def evaluate_model(
             postprocessing=settled,
             second_reader=second_reader,
         )
+
+
+def _check_regions(regions: Regions, uncertainty: str | None, reader: str | Path | None) -> None:
+    """Refuses what there is for one region only, before anything is scored."""
+    given = {"--uncertainty": uncertainty, "--second-reader": reader}
+    for option in (option for option, value in given.items() if value and names_of(regions)):
+        raise InputError(f"{option}: expected a model of one region, it finds {', '.join(regions)}")
 
 
 def check_folder(out: Path, overwrite: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
 from agd_keras.data.cache import Cache
-from agd_keras.data.datasets import AUTO, PHANTOM
+from agd_keras.data.datasets import AUTO, PHANTOM, resolve_regions
 from agd_keras.data.split_files import NNUNET, count_folds, read_split, save_nnunet
 from agd_keras.data.splits import Fold, load_folds, make_folds, save_folds
 from agd_keras.errors import InputError
@@ -46,7 +46,8 @@ def resolve(config: RunConfig) -> RunConfig:
         config: Options of a run, as a user gave them.
 
     Raises:
-        InputError: The file of a split cannot be read, or there is no such model to start from.
+        InputError: The file of a split or of regions cannot be read, or there is no such model to
+            start from.
     """
     from agd_keras.training.devices import resolve_precision
 
@@ -61,7 +62,9 @@ def resolve(config: RunConfig) -> RunConfig:
     precision = resolve_precision(training.precision, device)
     return config.model_copy(
         update={
-            "data": data.model_copy(update=place | split),
+            "data": data.model_copy(
+                update=place | split | {"regions": resolve_regions(data.path, data.regions)}
+            ),
             "training": training.model_copy(
                 update={
                     "precision": precision,

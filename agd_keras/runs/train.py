@@ -96,7 +96,7 @@ def train(
         check_folder(out, config, resume, overwrite)
     chosen = choose_folds(config.data.folds, only)
     data = config.data
-    cases = find_data(data.path, data.layout, data.persons)
+    cases = find_data(data.path, data.layout, data.persons, data.regions)
     cache = build_cache(cases, data.image_size, None, progress, data.normalization)
     folds = deal_folds(config, cache)
     if writes:

@@ -75,7 +75,8 @@ def train_fold(
         if is_done(own):
             logger.info("fold %d: done before", index)
             return
-        found = find_data(config.data.path, config.data.layout, config.data.persons)
+        data = config.data
+        found = find_data(data.path, data.layout, data.persons, data.regions)
         cases = {case.case_id: case for case in found}
         normalization = config.data.normalization
         cache = build_cache(found, config.data.image_size, normalization=normalization)
@@ -104,12 +105,14 @@ def train_fold(
             return
 
         # As it was trained: an earlier start may have calibrated it.
-        plain = Calibration(normalization=normalization)
-        trained = Predictor([load_model(model, compiled=False)], calibration=plain)
+        plain = Calibration(normalization=normalization, regions=cache.regions)
+        network = load_model(model, compiled=False, regions=len(cache.regions) or 1)
+        trained = Predictor([network], calibration=plain)
         scored = places(parts["validation"])
         predict = partial(predict_case, trained)
         fitted = fit_calibration(predict, [cases[case] for case in scored], scored)
-        write_calibration(model, replace(fitted, normalization=normalization))
+        kept = replace(fitted, normalization=normalization, regions=cache.regions)
+        write_calibration(model, kept)
         predictor = load_predictor(model)
         parameters = predictor.models[0].count_params()
 

@@ -24,7 +24,10 @@ SIDE = 32  # of a batch that only makes variables, in pixels
 
 
 def make_network(
-    model: ModelConfig | OwnModelConfig, image_size: int | None, precision: str = "float32"
+    model: ModelConfig | OwnModelConfig,
+    image_size: int | None,
+    precision: str = "float32",
+    regions: int = 1,
 ) -> Network:
     """Builds the network of a config under a precision policy.
 
@@ -32,6 +35,7 @@ def make_network(
         model: A builder and its arguments.
         image_size: Side of the input in pixels, or None for any.
         precision: Name of a Keras dtype policy.
+        regions: What is found, each by a channel of the mask.
 
     Returns:
         The `Network`: its model, not compiled, and what its outputs are trained on.
@@ -43,7 +47,7 @@ def make_network(
     keras.config.set_dtype_policy(precision)
     try:
         arguments = model.model_dump(exclude={"name"})
-        return build_network(model.name, arguments, (image_size, image_size, 3))
+        return build_network(model.name, arguments, (image_size, image_size, 3), regions)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -109,7 +113,7 @@ def compile_model(
             name: weights.get(name, 1.0) if head.weight is None else head.weight
             for name, head in heads.items()
         },
-        metrics={"mask": [Dice()]},
+        metrics={"mask": [Dice(regions=model.output["mask"].shape[-1])]},
         jit_compile=False if replicated else "auto",  # collectives do not go through XLA
     )
 
@@ -128,7 +132,7 @@ def make_variables(
     """
     model.optimizer.build(model.trainable_variables)
     height, width = (side or SIDE for side in model.input_shape[1:3])
-    mask = np.zeros((1, height, width, 1), "float32")
+    mask = np.zeros((1, height, width, model.output["mask"].shape[-1]), "float32")
     heads = heads or dict.fromkeys(model.output, Head())
     truth = {name: head.target(mask) for name, head in heads.items()}
     answer = {
@@ -157,7 +161,8 @@ def check_network(config: RunConfig) -> None:
     options = config.training
     if isinstance(config.model, ModelConfig) and not options.init and options.freeze == "none":
         return
-    model, heads = make_network(config.model, config.data.image_size)
+    regions = len(config.data.regions) or 1
+    model, heads = make_network(config.model, config.data.image_size, regions=regions)
     if options.init:
         copy_weights(model, load_model(options.init, compiled=False), options.init)
     freeze(model, options.freeze)

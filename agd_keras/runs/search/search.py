@@ -115,7 +115,7 @@ def search(
     with locked(out, "training here", "search folder"):
         check_search(out, settings, resume, overwrite)
         data = config.data
-        cases = find_data(data.path, data.layout, data.persons)
+        cases = find_data(data.path, data.layout, data.persons, data.regions)
         cache = build_cache(cases, data.image_size, None, progress, data.normalization)
         # What cannot be trained at all is known at once.
         for number, one in enumerate(rounds or [Round({})]):
@@ -213,7 +213,7 @@ def _train(
     logger.info("trial %d: %s", number, named)
     folder = out / f"trial-{number}"
     data = make_config(settings["config"]).data
-    cases = find_data(data.path, data.layout, data.persons)
+    cases = find_data(data.path, data.layout, data.persons, data.regions)
     check_data(out, cases, digest_cases(cases))  # of this machine, now
     try:
         config = with_options(make_config(settings["config"]), options)
