@@ -89,7 +89,12 @@ def test_a_label_map_tells_the_closed_masks(masks):
 
 def test_regions_side_by_side_are_not_nested():
     assert nesting({"core": (1, 4), "whole": (1, 2, 4)}) == (1, 0)
-    for regions in ({}, {"a": (1,)}, {"a": (1,), "b": (2,)}, {"a": (1, 2, 4), "b": (1,), "c": (4,)}):
+    for regions in (
+        {},
+        {"a": (1,)},
+        {"a": (1,), "b": (2,)},
+        {"a": (1, 2, 4), "b": (1,), "c": (4,)},
+    ):
         assert nesting(regions) == ()
     masks = np.zeros((1, 1, 2, 2), bool)
     masks[..., 0, 0] = True
