@@ -2,7 +2,7 @@
 
 Each row runs in a process of its own, which does for a batch what `Predictor` does for a patient:
 
-- `before`: read the files, normalise them together and resize them (`prepare_patient`);
+- `before`: read the files, normalise them together and resize them (`Preprocessor`);
 - `network`: the network alone, by `keras` (`Model.predict`), `keras batch` (`predict_on_batch`),
   the SavedModel's signature `model`, TFLite and ONNX Runtime;
 - `after`: back to the original size, the model's temperature and threshold.
@@ -30,7 +30,8 @@ from pathlib import Path
 
 import numpy as np
 
-from agd_keras.data.preprocess import prepare_patient, resize_probability
+from agd_keras.data.preprocess import resize_probability
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.evaluation.reliability import scale_temperature
 from agd_keras.io.image_files import read_image
 from agd_keras.training.quiet import load_keras
@@ -61,14 +62,15 @@ def make_artefacts(model: str, data: str | None, folder: Path) -> dict[str, floa
     source.model.predict_on_batch(np.zeros((1, *source.model.input_shape[1:]), np.float32))
     source.model.export(folder / "model.onnx", format="onnx", verbose=False)
     own = source.calibration
-    reading = (own.threshold, own.temperature, own.normalization)
-    signatures = make_signatures(source.model, *reading)
+    reading = (own.threshold, own.temperature)
+    signatures = make_signatures(source.model, *reading, source.preprocessor)
     write_saved_model(folder / "saved_model", signatures)
     for quantize in ("float32", "float16", "int8"):
         content = convert(source.model, quantize, source.samples.representative)
         (folder / f"{quantize}.tflite").write_bytes(content)
     files = [str(path) for case in source.samples.scored for path in case.files]
-    (folder / "case.json").write_text(json.dumps({"files": files, "reading": reading}))
+    case = {"files": files, "reading": reading, "preprocessor": source.preprocessor.to_values()}
+    (folder / "case.json").write_text(json.dumps(case))
 
     shape = (1, *source.model.input_shape[1:])
     one = tf.function(signatures["model"].python_function).get_concrete_function(
@@ -133,14 +135,15 @@ def measure_row(row: str, folder: Path, seconds: float) -> None:
     import agd_keras.inference.predictor  # noqa: F401
 
     case = json.loads((folder / "case.json").read_text())
-    files, (threshold, temperature, normalization) = case["files"], case["reading"]
+    files, (threshold, temperature) = case["files"], case["reading"]
+    preprocessor = Preprocessor.from_values(case["preprocessor"])
     before = peak_memory()
     network, size = make_network(row, folder / ROWS[row])
 
     def run(paths: list[str]) -> tuple[float, ...]:
         start, busy = time.perf_counter(), time.process_time()
         images = np.stack([read_image(path) for path in paths])
-        prepared = prepare_patient(images, size, normalization) if size else images
+        prepared = preprocessor.prepare(images) if size else images
         ready = time.perf_counter()
         output = network(prepared)
         done = time.perf_counter()

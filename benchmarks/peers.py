@@ -150,6 +150,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     from agd_keras.config import make_config, merge
     from agd_keras.data.cache import build_cache
     from agd_keras.data.datasets import find_data
+    from agd_keras.data.preprocessor import Preprocessor
     from agd_keras.data.splits import select
     from agd_keras.runs.environment import describe_environment
     from agd_keras.runs.run_folder import deal_folds
@@ -161,7 +162,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     # All are fed as agd_small is.
     config = make_config({"preset": "agd_small", **values})
     set_seed(options.seed, deterministic=False)
-    cache = build_cache(find_data(options.data), options.size)
+    cache = build_cache(find_data(options.data), Preprocessor(options.size))
     fold = deal_folds(config, cache)[options.fold]
     sides = {
         side: select(cache.slices, getattr(fold, side), "subject")

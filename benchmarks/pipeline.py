@@ -28,6 +28,7 @@ from agd_keras.config import make_config, merge
 from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.datasets import find_data
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.recipes import RECIPES
 from agd_keras.presets import preset_values
 from agd_keras.runs.environment import describe_environment
@@ -159,7 +160,7 @@ def main() -> None:
         f"{sum(len(case.files) for case in cases)} slices"
     )
     for size in options.sizes:
-        compare(build_cache(cases, size), options)
+        compare(build_cache(cases, Preprocessor(size)), options)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from agd_keras.config import RunConfig, differences, load_config, make_config, save_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
+from agd_keras.data.preprocessor import preprocessor_of
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.files import filled, write_text
@@ -100,7 +101,7 @@ def describe(data: Path) -> None:
     for preset in shipped():
         folder = FOLDER / preset
         config = make_config(load_config(folder / "config.yaml"))
-        cache = build_cache(find_data(data), config.data.image_size)
+        cache = build_cache(find_data(data), preprocessor_of(config.data))
         expected = read_json(folder / "fold-0" / "environment.json")[-1]["data_fingerprint"]
         if cache.data_fingerprint != expected:
             raise InputError(f"{data}: other data than {preset} was trained on")

@@ -328,7 +328,7 @@ def test_a_run_folder_runs_nothing(run, monkeypatch):
     monkeypatch.setattr("keras.layers.TFSMLayer", lambda *_, **__: pytest.fail("it ran"))
     assert not is_artefact(run)
     predictor = load_predictor(run)
-    assert predictor.image_size == 32 and predictor.calibration.temperature == 1
+    assert predictor.preprocessor.image_size == 32 and predictor.calibration.temperature == 1
     (run / "config.yaml").unlink()
     assert not is_artefact(run)  # a fold makes it one as well
     shutil.rmtree(run / "fold-0")

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from agd_keras.data.brain import brain_mask
-from agd_keras.data.preprocess import PREPROCESS_VERSION, prepare_patient, resize_mask
+from agd_keras.data.preprocess import resize_mask
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.root import cache_root
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
@@ -30,7 +31,7 @@ from agd_keras.io.labels import read_labelled, read_values
 from agd_keras.io.likeness import describe_likeness
 from agd_keras.regions import Regions, by_region, union
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 CHANNELS = 3
 BRAIN = 2  # bit of the mask
 REGIONS = (1, 4, 8, 16, 32, 64, 128)  # bits of the regions, the first of which was there first
@@ -50,7 +51,7 @@ class Cache:
 
     Args:
         folder: Where the files lie.
-        image_size: Side of images and masks in pixels.
+        preprocessor: What made the images.
         fingerprint: Hexadecimal key of these files and settings.
         cases: By case its `patient`; `numbers` of the slices; `areas` of tumour in pixels of the
             original mask; `shape`, height and width of the original; `view`, those of the square
@@ -62,12 +63,17 @@ class Cache:
     """
 
     folder: Path
-    image_size: int
+    preprocessor: Preprocessor
     fingerprint: str
     cases: dict[str, dict[str, Any]]
     data_fingerprint: str
     digests: Mapping[str, str] = field(default_factory=dict)
     regions: Regions = field(default_factory=dict)
+
+    @property
+    def image_size(self) -> int:
+        """Side of images and masks in pixels."""
+        return self.preprocessor.image_size
 
     @property
     def image_bytes(self) -> int:
@@ -120,10 +126,9 @@ class Cache:
 
 def build_cache(
     cases: Sequence[CaseRef],
-    image_size: int,
+    preprocessor: Preprocessor,
     root: str | Path | None = None,
     progress: Progress | None = None,
-    normalization: str = "tissue",
 ) -> Cache:
     """Prepares all slices on disk, or finds them prepared.
 
@@ -135,10 +140,9 @@ def build_cache(
 
     Args:
         cases: Cases with labels: intensities are normalised by case.
-        image_size: Side of the network's square input in pixels.
+        preprocessor: Makes the network's input.
         root: Folder for caches. Default: `$AGD_KERAS_CACHE`, or `~/.cache/agd_keras`.
         progress: Called as `progress(done, total)`, in cases, while building.
-        normalization: See `normalize_patient`.
 
     Returns:
         The `Cache`.
@@ -154,7 +158,7 @@ def build_cache(
     >>> from agd_keras.io.data_set import find_data_set
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     root = make_phantom(f"{folder}/data", patients=1, slices=2, size=32)
-    ...     cache = build_cache(find_data_set(root), 16, root=f"{folder}/cache")
+    ...     cache = build_cache(find_data_set(root), Preprocessor(16), root=f"{folder}/cache")
     ...     image, mask = cache.read(cache.slices[0])
     >>> image.shape, mask.shape
     ((16, 16, 3), (16, 16))
@@ -172,13 +176,13 @@ def build_cache(
         _check(cases)
         raise
     data_fingerprint = fingerprint_of(digests)
-    versions = f"{CACHE_VERSION} {PREPROCESS_VERSION} {image_size} {normalization}"
+    made_by = f"{CACHE_VERSION} {preprocessor}"
     # The same files could be other cases of other persons.
     who = [(case.patient_id, case.case_id, case.contrasts, case.values) for case in cases]
     regions = cases[0].regions  # of all cases the same
     if regions:
-        versions += f" {list(regions.items())}"
-    fingerprint = hashlib.sha256(f"{versions} {data_fingerprint} {who}".encode()).hexdigest()[:16]
+        made_by += f" {list(regions.items())}"
+    fingerprint = hashlib.sha256(f"{made_by} {data_fingerprint} {who}".encode()).hexdigest()[:16]
     folder = root / fingerprint
     if (cache := _load(folder)) is not None:
         return replace(cache, digests=digests, regions=regions)
@@ -190,8 +194,8 @@ def build_cache(
         work = root / f"{fingerprint}.tmp-{unique_number()}"
         work.mkdir()
         try:
-            cache = Cache(work, image_size, fingerprint, {}, data_fingerprint, digests, regions)
-            _fill(cache, cases, progress, normalization)
+            cache = Cache(work, preprocessor, fingerprint, {}, data_fingerprint, digests, regions)
+            _fill(cache, cases, progress)
             if digest_cases(cases) != digests:
                 raise InputError("the data changed while it was prepared; start again")
             _publish(work, folder)
@@ -214,7 +218,8 @@ def _load(folder: Path) -> Cache | None:
     """The cache in a folder, or None if it is not there in full."""
     try:
         index = json.loads((folder / "index.json").read_text())
-        cache = Cache(folder, **index)
+        preprocessor = Preprocessor.from_values(index.pop("preprocessor"))
+        cache = Cache(folder, preprocessor, **index)
         size = cache.image_bytes + cache.image_size**2
         names = [cache.path(one).name for one in cache.slices]
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
@@ -224,9 +229,7 @@ def _load(folder: Path) -> Cache | None:
     return cache if whole and all(sizes.get(name) == size for name in names) else None
 
 
-def _fill(
-    cache: Cache, cases: Sequence[CaseRef], progress: Progress | None, normalization: str
-) -> None:
+def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> None:
     found = np.zeros(len(cache.bits), bool)  # of the regions, in any case
 
     def prepare(ref: CaseRef) -> np.ndarray:
@@ -246,7 +249,7 @@ def _fill(
             "likeness": describe_likeness(case),
         }
         np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
-        images = prepare_patient(view, cache.image_size, normalization)
+        images = cache.preprocessor.prepare(view)
         brain = brain_mask(view) | union(masks)
         for place, (number, image) in enumerate(zip(numbers, images, strict=True)):
             bits = resize_mask(brain[place], cache.image_size) * np.uint8(BRAIN)
@@ -263,7 +266,8 @@ def _fill(
             if progress:
                 progress(done, len(cases))
     _check_regions(cases, found)
-    index = {one.name: getattr(cache, one.name) for one in fields(cache)[1:-2]}
+    index = {one.name: getattr(cache, one.name) for one in fields(cache)[2:-2]}
+    index["preprocessor"] = cache.preprocessor.to_values()
     (cache.folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))
 
 

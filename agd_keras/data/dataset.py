@@ -69,10 +69,11 @@ def make_dataset(
 
     >>> import tempfile
     >>> from agd_keras.data import cache, phantom
+    >>> from agd_keras.data.preprocessor import Preprocessor
     >>> from agd_keras.io.data_set import find_data_set
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     found = find_data_set(phantom.make_phantom(f"{folder}/d", 1, 4, size=32))
-    ...     cached = cache.build_cache(found, 16, root=f"{folder}/c")
+    ...     cached = cache.build_cache(found, Preprocessor(16), root=f"{folder}/c")
     ...     stream = make_dataset(cached, cached.slices, 2, augment="strong", training=True)
     ...     image, targets = next(iter(stream))
     >>> image.shape, targets["mask"].shape

@@ -1,4 +1,4 @@
-"""From the pixels in the files to what the network sees, and back: the same code everywhere."""
+"""The arithmetic between the pixels in the files and what the network sees, and back."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,13 +9,16 @@ from agd_keras.data.brain import brain_levels
 from agd_keras.data.resize import resample
 from agd_keras.io.background import settle_background
 
-# Counts up whenever the numbers below change, so that cached data sets are made anew.
+# Counts up whenever the numbers below change; `data.preprocessor` keeps what models of earlier
+# versions were trained with.
 PREPROCESS_VERSION = 3
 CLIP = 5.0
 # Air lies so far below brain. Tissue spreads about as far as with `tissue`, whose unit is its
 # deviation.
 BRAIN_SCALE = 2.5
 NORMALIZATIONS = ("tissue", "brain")
+# For each channel of a patient a function that normalises any part of it to float32.
+Scales = Iterator[Callable[[np.ndarray], np.ndarray]]
 
 
 def normalize_patient(images: np.ndarray, normalization: str = "tissue") -> np.ndarray:
@@ -49,22 +52,33 @@ def normalize_patient(images: np.ndarray, normalization: str = "tissue") -> np.n
     [-5.0, -5.0, -5.0, -1.0, 1.0]
     """
     images = np.asarray(images)
+    return scale_channels(images, measure_scales(images, normalization))
+
+
+def scale_channels(images: np.ndarray, scales: Scales) -> np.ndarray:
+    """Normalises all of a patient's images by what `measure_scales` measured of them."""
     normalized = np.empty(images.shape, np.float32)
-    for channel, scale in enumerate(_scales_of(images, normalization)):
-        normalized[..., channel] = scale(_channel(images, channel))
+    for channel, scale in enumerate(scales):
+        normalized[..., channel] = scale(channel_of(images, channel))
     return normalized
 
 
-def _scales_of(
-    images: np.ndarray, normalization: str
-) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """Measures a patient; a function for each channel that normalises any part of it."""
+def measure_scales(images: np.ndarray, normalization: str) -> Scales:
+    """Measures a patient by the rules of `normalize_patient`.
+
+    Args:
+        images: Array of shape `(slices, height, width, channels)`: all slices of one patient.
+        normalization: `"tissue"` or `"brain"`.
+
+    Yields:
+        For each channel a function that normalises any part of it to float32, -5 to 5.
+    """
     if normalization == "tissue":
         for channel in range(images.shape[-1]):
-            yield _scale_of(_channel(images, channel))
+            yield _scale_of(channel_of(images, channel))
         return
     if images.dtype != np.uint8:
-        images = np.stack([_channel(images, c) for c in range(images.shape[-1])], axis=-1)
+        images = np.stack([channel_of(images, c) for c in range(images.shape[-1])], axis=-1)
     for air, brain in zip(*brain_levels(images), strict=True):
         gain = BRAIN_SCALE / (brain - air) if brain > air else 0.0
 
@@ -74,7 +88,7 @@ def _scales_of(
         yield scale(np.arange(256)).take if images.dtype == np.uint8 else scale
 
 
-def _channel(images: np.ndarray, channel: int) -> np.ndarray:
+def channel_of(images: np.ndarray, channel: int) -> np.ndarray:
     """One channel as it lies best in memory, `(slices, height, width)`, uint8 or float32."""
     dtype = np.uint8 if images.dtype == np.uint8 else np.float32
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is background
@@ -169,31 +183,3 @@ def resize_probability(probability: np.ndarray, shape: tuple[int, int]) -> np.nd
     """
     # Weights that are rounded may add up to a little more than 1.
     return np.minimum(resample(np.asarray(probability, np.float32), *shape), np.float32(1))
-
-
-def prepare_patient(
-    images: np.ndarray, image_size: int, normalization: str = "tissue"
-) -> np.ndarray:
-    """Makes network input of one patient's slices: per-patient normalisation, then resizing.
-
-    Args:
-        images: Array of shape `(slices, height, width, channels)`: all slices of one patient.
-        image_size: Side of the network's square input in pixels.
-        normalization: See `normalize_patient`.
-
-    Returns:
-        Float32 array of shape `(slices, image_size, image_size, channels)`.
-
-    Example:
-
-    >>> prepare_patient(np.zeros((2, 8, 6, 3), "uint8"), 4).shape
-    (2, 4, 4, 3)
-    """
-    images = np.asarray(images)
-    channels = images.shape[-1]
-    prepared = np.empty((len(images), image_size, image_size, channels), np.float32)
-    for channel, scale in enumerate(_scales_of(images, normalization)):
-        values = _channel(images, channel)
-        for place, plane in enumerate(values):  # one at a time stays in the processor's cache
-            prepared[place, ..., channel] = resample(scale(plane), image_size, image_size)
-    return prepared

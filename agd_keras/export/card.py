@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.text import markdown, markdown_code
 from agd_keras.wording import counted
 
@@ -55,21 +56,22 @@ clip to -5 to 5.""",
 }
 
 
-def network_usage(model: keras.Model, normalization: str = "tissue") -> str:
+def network_usage(model: keras.Model, preprocessor: Preprocessor) -> str:
     """Tells what the network itself takes and returns, as Markdown.
 
     Args:
         model: A model made by `agd_autoencoder`.
-        normalization: What its input is normalised by, see `normalize_patient`.
+        preprocessor: What makes its input.
 
     Example:
 
     >>> from agd_keras.models import agd_autoencoder
-    >>> "(batch, 32, 32, 3)" in network_usage(agd_autoencoder((32, 32, 3), filters=(4, 8)))
+    >>> model = agd_autoencoder((32, 32, 3), filters=(4, 8))
+    >>> "(batch, 32, 32, 3)" in network_usage(model, Preprocessor(32))
     True
     """
     outputs = " and ".join(f"`{name}`" for name in sorted(model.output))
-    size, normalized = model.input_shape[1], NORMALIZED[normalization]
+    size, normalized = preprocessor.image_size, NORMALIZED[preprocessor.normalization]
     return NETWORK.format(size=size, outputs=outputs, normalized=normalized)
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from agd_keras.data.brain import FLAIR, GRID, LIKE_SHARE, LIKE_WIDTH, NARROW, REACH, WIDTHS
 from agd_keras.data.preprocess import BRAIN_SCALE, CLIP
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.evaluation.reliability import SURE
 from agd_keras.export.background import settle_background
 from agd_keras.export.network import Network
@@ -151,7 +152,8 @@ def normalize_by_brain(planes: tf.Tensor, axes: Sequence[int] = OVER_IMAGE) -> t
     return tf.clip_by_value(BRAIN_SCALE * scaled, -CLIP, CLIP)
 
 
-NORMALIZE = {"tissue": normalize, "brain": normalize_by_brain}
+# By the version of `Preprocessor`, as there.
+NORMALIZE = {3: {"tissue": normalize, "brain": normalize_by_brain}}
 
 
 def resize(planes: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
@@ -215,24 +217,22 @@ def scale_temperature(probability: tf.Tensor, temperature: float) -> tf.Tensor:
 
 def segment(
     network: Network,
-    image_size: int,
+    preprocessor: Preprocessor,
     images: tf.Tensor,
     threshold: float = 0.5,
     axes: Sequence[int] = OVER_IMAGE,
     temperature: float = 1.0,
-    normalization: str = "tissue",
 ) -> dict[str, tf.Tensor]:
     """Takes images of any size through normalisation and network, and back to their size.
 
     Args:
         network: Function from network input to outputs, one of them `mask`.
-        image_size: Side of the network's square input in pixels.
+        preprocessor: What the network's input is made by.
         images: Tensor of any real type, of shape `(batch, height, width, 3)`, or
             `(patients, slices, height, width, 3)` with `OVER_PATIENT`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         axes: What each image is normalised over, see `normalize`.
         temperature: What the logits of the probability are scaled by, above 0.
-        normalization: What the images are normalised by, see `normalize_patient`.
 
     Returns:
         `probability`, float32, and `mask`, uint8 0 or 1, of the shape of `images` with 1 channel.
@@ -241,15 +241,15 @@ def segment(
 
     >>> def network(image):
     ...     return {"mask": image[..., :1]}
-    >>> segment(network, 4, tf.ones((1, 6, 8, 3)))["mask"].shape
+    >>> segment(network, Preprocessor(4), tf.ones((1, 6, 8, 3)))["mask"].shape
     TensorShape([1, 6, 8, 1])
     """
     planes = to_planes(images)
     shape = tf.shape(images)
     height, width = shape[-3], shape[-2]
-    normalized = NORMALIZE[normalization](planes, axes)
-    small = resize(normalized, image_size, image_size)
-    small = tf.reshape(small, (-1, 3, image_size, image_size))
+    size, channels = preprocessor.image_size, len(preprocessor.channels)
+    normalized = NORMALIZE[preprocessor.version][preprocessor.normalization](planes, axes)
+    small = tf.reshape(resize(normalized, size, size), (-1, channels, size, size))
     output = network(tf.transpose(small, (0, 2, 3, 1)))["mask"]
     probability = resize(output[..., 0], height, width)
     probability = tf.reshape(probability, tf.concat([shape[:-1], [1]], axis=0))

@@ -11,8 +11,16 @@ from agd_keras.export.parity import PARITY, PATIENT, measure_parity
 from agd_keras.export.patient import FILE as PATIENT_FILE
 from agd_keras.export.patient import USAGE as PATIENT_USAGE
 from agd_keras.export.patient import write_patient
-from agd_keras.export.release import CARD, Source, check_out, describe, load_source, staging
-from agd_keras.inference.calibration import MEMBER, write_calibration
+from agd_keras.export.release import (
+    CARD,
+    RECORDS,
+    Source,
+    check_out,
+    describe,
+    load_source,
+    staging,
+    write_records,
+)
 from agd_keras.inference.exported import load_artefact, load_patient
 
 FILE = "model.onnx"
@@ -34,8 +42,8 @@ def export_onnx(
 
     Args:
         model: A `.keras` file, or a run folder, whose folds are averaged.
-        out: New folder, gets `model.onnx`, `patient.onnx`, `calibration.json`, `parity.json` and
-            `MODEL_CARD.md`.
+        out: New folder, gets `model.onnx`, `patient.onnx`, `calibration.json`,
+            `preprocessor.json`, `parity.json` and `MODEL_CARD.md`.
         data: Data for the comparison with the Keras model; by default that of the run.
         threshold: A pixel is tumour at or above this probability, 0 to 1. Default: the model's.
         max_drop: Largest loss of Dice against the Keras model, 0 to 1.
@@ -53,19 +61,19 @@ def export_onnx(
     PosixPath('onnx/model.onnx')
     """
     out = Path(out)
-    ours = (FILE, PATIENT_FILE, PARITY, CARD, MEMBER)
+    ours = (FILE, PATIENT_FILE, PARITY, CARD, *RECORDS)
     check_out(out, ours, overwrite)
     source = load_source(model, data)
     with staging(out, ours, overwrite) as work:
         parity = write_onnx(source, work, threshold)
-        network = network_usage(source.model, source.calibration.normalization)
+        network = network_usage(source.model, source.preprocessor)
         usage = PATIENT_USAGE + NETWORK_FILE + network
         describe(work, source, parity, max_drop, f"{out}/{FILE}", usage)
     return out / FILE
 
 
 def write_onnx(source: Source, folder: Path, threshold: float | None) -> dict[str, Any]:
-    """Writes both files of a model and its `calibration.json`, and measures them.
+    """Writes both files of a model and the records beside them, and measures them.
 
     Args:
         source: The model.
@@ -84,8 +92,8 @@ def write_onnx(source: Source, folder: Path, threshold: float | None) -> dict[st
         warnings.filterwarnings("ignore", message="In the future `np.object`")
         source.model.export(file, format="onnx", verbose=False)
     calibration = source.calibrate(threshold)
-    write_calibration(file, calibration)
-    reading = (calibration.threshold, calibration.temperature, calibration.normalization)
+    write_records(file, calibration, source.preprocessor)
+    reading = (calibration.threshold, calibration.temperature, source.preprocessor)
     write_patient(source.model, whole, *reading)
     served = {PATIENT: load_patient(whole)}
     parity = measure_parity(

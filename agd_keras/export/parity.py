@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from agd_keras.data.preprocess import resize_probability
+from agd_keras.data.preprocessor import Preprocessor, preprocessor_for
 from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
 from agd_keras.evaluation.reliability import scale_temperature
@@ -46,7 +47,7 @@ def measure_parity(
     file: str | Path,
     threshold: float = 0.5,
     temperature: float = 1.0,
-    normalization: str = "tissue",
+    preprocessor: Preprocessor | None = None,
     served: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
 ) -> dict[str, Any]:
     """Compares an exported network with its original, slice by slice.
@@ -58,7 +59,7 @@ def measure_parity(
         file: File or folder whose bytes are counted.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         temperature: What the logits of the probability are scaled by, above 0.
-        normalization: What the images are normalised by, see `normalize_patient`.
+        preprocessor: What makes the network's input. Default: that of a model without one.
         served: Further ways to the probabilities, by name: functions of a patient's uint8 images,
             `(slices, height, width, 3)`, that return `(slices, height, width)`.
 
@@ -79,7 +80,7 @@ def measure_parity(
     largest: dict[str, float] = {}
     total: dict[str, float] = {}
     slices = 0
-    size = model.input_shape[1]
+    preprocessor = preprocessor or preprocessor_for(model.input_shape)
     pixels: dict[str, int] = {}
 
     def compare(name: str, expected: np.ndarray, answer: np.ndarray) -> None:
@@ -89,7 +90,7 @@ def measure_parity(
         total[name] = total.get(name, 0.0) + float(difference.sum(dtype=np.float64))
         pixels[name] = pixels.get(name, 0) + difference.size
 
-    for images, prepared, truth in read_prepared(samples.scored, size, normalization):
+    for images, prepared, truth in read_prepared(samples.scored, preprocessor):
         one = prepared[:1]
         outputs = {
             name: _predict(network, prepared, NAMES[name]) for name, network in candidates.items()

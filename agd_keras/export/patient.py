@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.export.saved_model import make_signatures
 
@@ -25,7 +26,7 @@ def write_patient(
     file: Path,
     threshold: float = 0.5,
     temperature: float = 1.0,
-    normalization: str = "tissue",
+    preprocessor: Preprocessor | None = None,
 ) -> Path:
     """Writes the whole way from a patient's images to the mask as one ONNX file.
 
@@ -38,7 +39,7 @@ def write_patient(
         file: The file to write.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         temperature: What the logits of the probability are scaled by, above 0.
-        normalization: What the images are normalised by, see `normalize_patient`.
+        preprocessor: What makes the network's input. Default: that of a model without one.
 
     Returns:
         The file.
@@ -48,7 +49,7 @@ def write_patient(
     """
     import onnx
 
-    patient = make_signatures(model, threshold, temperature, normalization)["patient"]
+    patient = make_signatures(model, threshold, temperature, preprocessor)["patient"]
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, "image")])
     def one_patient(image: tf.Tensor) -> dict[str, tf.Tensor]:

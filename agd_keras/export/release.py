@@ -10,31 +10,36 @@ from typing import Any
 
 import keras
 
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.export.card import model_card
 from agd_keras.export.network import ensemble_model
 from agd_keras.export.parity import PARITY, refuse_drop
 from agd_keras.export.samples import Samples, choose_samples
 from agd_keras.files import content, naming, work_folder, write_text
-from agd_keras.inference.calibration import Calibration
+from agd_keras.inference import calibration, stored_preprocessor
+from agd_keras.inference.calibration import Calibration, write_calibration
 from agd_keras.inference.exported import is_artefact
 from agd_keras.inference.predictor import load_predictor
+from agd_keras.inference.stored_preprocessor import write_preprocessor
 from agd_keras.locks import locked
 from agd_keras.regions import names_of
 from agd_keras.runs.provenance import find_origin
 from agd_keras.weights import find_model
 
 CARD = "MODEL_CARD.md"
+RECORDS = (calibration.MEMBER, stored_preprocessor.MEMBER)  # files beside an exported one
 
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model, what it is compared on, where it comes from, and how it is to be read."""
+    """A trained model, what it is compared on, where it comes from, and what is stored with it."""
 
     model: keras.Model
     samples: Samples
     origin: dict[str, Any]
     calibration: Calibration
+    preprocessor: Preprocessor
 
     def calibrate(self, threshold: float | None) -> Calibration:
         """Returns the model's calibration, with another threshold if one is given."""
@@ -73,7 +78,13 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
         raise InputError(f"{model}: finds {found}; only a model of one region can be exported")
     samples = choose_samples(model, data)
     origin = find_origin(model, samples.scored)
-    return Source(ensemble_model(predictor.models), samples, origin, predictor.calibration)
+    return Source(
+        ensemble_model(predictor.models),
+        samples,
+        origin,
+        predictor.calibration,
+        predictor.preprocessor,
+    )
 
 
 def check_out(out: Path, ours: tuple[str, ...], overwrite: bool = False) -> None:
@@ -100,6 +111,18 @@ def check_out(out: Path, ours: tuple[str, ...], overwrite: bool = False) -> None
         raise InputError(f"{out}: expected a new folder, found one that holds {other[0]}")
     if found and not overwrite:
         raise InputError(f"{out}: expected a new folder, found an export; --overwrite replaces it")
+
+
+def write_records(model: Path, calibration: Calibration, preprocessor: Preprocessor) -> None:
+    """Stores with an export what is stored with the model that it was made of.
+
+    Args:
+        model: The exported file, or the version folder of a SavedModel.
+        calibration: How its probabilities are to be read.
+        preprocessor: What makes its input.
+    """
+    write_calibration(model, calibration)
+    write_preprocessor(model, preprocessor)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 
 from agd_keras.config import load_config
 from agd_keras.data.datasets import data_root, find_data
-from agd_keras.data.preprocess import prepare_patient
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.splits import load_folds
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.geometry import square_view
@@ -98,14 +98,13 @@ def _spread(cases: list[CaseRef], count: int) -> list[CaseRef]:
 
 
 def read_prepared(
-    cases: list[CaseRef], image_size: int, normalization: str = "tissue"
+    cases: list[CaseRef], preprocessor: Preprocessor
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Reads cases one after the other, as the network wants them.
 
     Args:
         cases: Cases with labels. The slices of one are normalised together.
-        image_size: Side of the network's square input in pixels.
-        normalization: See `normalize_patient`.
+        preprocessor: What the network's input is made by.
 
     Yields:
         Images in a square field of view, `(slices, height, width, 3)`; network input, float32,
@@ -119,4 +118,4 @@ def read_prepared(
         images, where = square_view(case.images, case.spacing)
         truth = np.zeros(images.shape[:3], bool)
         truth[where] = label
-        yield images, prepare_patient(images, image_size, normalization), truth
+        yield images, preprocessor.prepare(images), truth

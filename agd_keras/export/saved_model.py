@@ -1,5 +1,6 @@
 """A SavedModel that takes images as they are, for TensorFlow Serving and everything like it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from agd_keras.data.preprocess import NORMALIZATIONS
+from agd_keras.data.preprocessor import Preprocessor, preprocessor_for
 from agd_keras.export.bundle import (
     BATCHING,
     BATCHING_FILE,
@@ -18,10 +19,15 @@ from agd_keras.export.bundle import (
 from agd_keras.export.graph import OVER_IMAGE, OVER_PATIENT, segment
 from agd_keras.export.network import freeze
 from agd_keras.export.parity import measure_parity
-from agd_keras.export.release import check_out, describe, load_source, staging
+from agd_keras.export.release import check_out, describe, load_source, staging, write_records
 from agd_keras.files import without_patterns, write_text
-from agd_keras.inference.calibration import write_calibration
-from agd_keras.inference.exported import CALIBRATION, NORMALIZATION, SIGNATURE, load_artefact
+from agd_keras.inference.exported import (
+    CALIBRATION,
+    PREPROCESSOR,
+    RECORD,
+    SIGNATURE,
+    load_artefact,
+)
 
 Function = Callable[..., dict[str, tf.Tensor]]
 USAGE = """
@@ -33,7 +39,7 @@ USAGE = """
 | `patient` | `image` float32 `(patients, slices, height, width, 3)` | the same, `(patients, slices, height, width, 1)` |
 | `model` | `image` float32 `(batch, {size}, {size}, 3)`, normalised | {outputs}: float32 `(batch, {size}, {size}, 1)` |
 | `calibration` | `x` float32 `(batch,)`, any values | `temperature` and `threshold`, float32 `(batch,)`: how the probability of `model` is to be read |
-| `normalization` | the same | `normalization`, float32 `(batch,)`: 1 where the input of `model` is normalised by air and brain; without this signature it is by tissue |
+| `preprocessor` | the same | `json`, uint8 `(batch, length)`: the bytes of `preprocessor.json`, which tells how the input of `model` is made |
 
 Images have any size and any positive scale: they are normalised, resized and brought back within
 the graph. **`patient` gives what the model was trained for**: intensities are normalised over all
@@ -46,7 +52,7 @@ def make_signatures(
     model: keras.Model,
     threshold: float = 0.5,
     temperature: float = 1.0,
-    normalization: str = "tissue",
+    preprocessor: Preprocessor | None = None,
 ) -> dict[str, Function]:
     """Makes the functions that a SavedModel answers with.
 
@@ -54,12 +60,12 @@ def make_signatures(
         model: A float32 model made by `agd_autoencoder`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         temperature: What the logits of the probability are scaled by, above 0.
-        normalization: What the images are normalised by, see `normalize_patient`.
+        preprocessor: What makes the network's input. Default: that of a model without one.
 
     Returns:
         `tf.function` by name of the signature: `serving_default`, `uint8` and `encoded` for single
         images, `patient` for stacks, `model` for network input, `calibration` for the temperature
-        and threshold that `model` leaves to the client; `normalization` if it is not by tissue.
+        and threshold that `model` leaves to the client, `preprocessor` for what makes its input.
         The first dimension is the batch, and no row of it depends on another, so that a server may
         batch requests as it likes.
 
@@ -70,7 +76,9 @@ def make_signatures(
     >>> signatures["uint8"](tf.zeros((1, 50, 40, 3), tf.uint8))["mask"].shape
     TensorShape([1, 50, 40, 1])
     """
-    size = model.input_shape[1]
+    preprocessor = preprocessor or preprocessor_for(model.input_shape)
+    record = tf.io.decode_raw(json.dumps(preprocessor.to_values()), tf.uint8)
+    size = preprocessor.image_size
 
     def signature(function: Function, name: str, *shape: int | None, dtype=tf.float32) -> Function:
         return tf.function(function, input_signature=[tf.TensorSpec(shape, dtype, name)])
@@ -78,33 +86,31 @@ def make_signatures(
     network = signature(freeze(model), "image", None, size, size, 3)
 
     def image(image):
-        return segment(network, size, image, threshold, OVER_IMAGE, temperature, normalization)
+        return segment(network, preprocessor, image, threshold, OVER_IMAGE, temperature)
 
     def encoded(image_bytes):
         spec = tf.TensorSpec((None, None, 3), tf.uint8)
         return image(tf.map_fn(_decode, image_bytes, fn_output_signature=spec))
 
     def patient(image):
-        return segment(network, size, image, threshold, OVER_PATIENT, temperature, normalization)
+        return segment(network, preprocessor, image, threshold, OVER_PATIENT, temperature)
 
     def calibration(x):
         zero = tf.zeros_like(x)
         return {"temperature": zero + temperature, "threshold": zero + threshold}
 
-    def normalized_by(x):
-        return {NORMALIZATION: tf.zeros_like(x) + NORMALIZATIONS.index(normalization)}
+    def prepared_by(x):
+        return {RECORD: tf.tile(record[None], (tf.shape(x)[0], 1))}
 
-    made = {
+    return {
         "serving_default": signature(image, "image", None, None, None, 3),
         "uint8": signature(image, "image", None, None, None, 3, dtype=tf.uint8),
         "encoded": signature(encoded, "image_bytes", None, dtype=tf.string),
         "patient": signature(patient, "image", None, None, None, None, 3),
         SIGNATURE: network,
         CALIBRATION: signature(calibration, "x", None),
+        PREPROCESSOR: signature(prepared_by, "x", None),
     }
-    if normalization != NORMALIZATIONS[0]:  # which is what goes without saying
-        made[NORMALIZATION] = signature(normalized_by, "x", None)
-    return made
 
 
 def _decode(content: tf.Tensor) -> tf.Tensor:
@@ -169,13 +175,13 @@ def export_saved_model(
     source = load_source(model, data)
     size = source.model.input_shape[1]
     calibration = source.calibrate(threshold)
-    reading = (calibration.threshold, calibration.temperature, calibration.normalization)
+    reading = (calibration.threshold, calibration.temperature, source.preprocessor)
     signatures = make_signatures(source.model, *reading)
     with staging(out) as work:
         folder = work / str(number)
         write_saved_model(folder, signatures)
         write_warmup(folder, out.absolute().name, warmup_requests(size))
-        write_calibration(folder, calibration)
+        write_records(folder, calibration, source.preprocessor)
         write_text(work / BATCHING_FILE, BATCHING)
         parity = measure_parity(
             source.model,
@@ -209,6 +215,7 @@ def warmup_requests(size: int) -> dict[str, dict[str, np.ndarray]]:
         "patient": {"image": image[None].astype(np.float32)},
         SIGNATURE: {"image": image.astype(np.float32)},
         CALIBRATION: {"x": np.zeros(1, np.float32)},
+        PREPROCESSOR: {"x": np.zeros(1, np.float32)},
     }
 
 

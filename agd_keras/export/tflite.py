@@ -11,14 +11,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from agd_keras.data.preprocessor import Preprocessor, preprocessor_for
 from agd_keras.errors import InputError
 from agd_keras.export.card import network_usage
 from agd_keras.export.parity import PARITY, measure_parity
-from agd_keras.export.release import CARD, check_out, describe, load_source, staging
+from agd_keras.export.release import (
+    CARD,
+    RECORDS,
+    check_out,
+    describe,
+    load_source,
+    staging,
+    write_records,
+)
 from agd_keras.export.samples import read_prepared
 from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.files import write_bytes
-from agd_keras.inference.calibration import MEMBER, write_calibration
 from agd_keras.inference.exported import SIGNATURE, load_artefact
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.text import clean
@@ -53,7 +61,8 @@ def export_tflite(
 
     Args:
         model: A `.keras` file, or a run folder, whose folds are averaged.
-        out: New folder, gets `model.tflite`, `calibration.json`, `parity.json` and `MODEL_CARD.md`.
+        out: New folder, gets `model.tflite`, `calibration.json`, `preprocessor.json`, `parity.json`
+            and `MODEL_CARD.md`.
         quantize: `"float32"`; `"float16"`, weights of half the size; `"int8"`, weights and
             arithmetic in 8-bit integers whose ranges are taken from slices of training patients;
             activations that have no integer form, such as `elu`, stay in float32.
@@ -75,24 +84,24 @@ def export_tflite(
     PosixPath('phone/model.tflite')
     """
     out = Path(out)
-    ours = (FILE, PARITY, CARD, MEMBER)
+    ours = (FILE, PARITY, CARD, *RECORDS)
     check_out(out, ours, overwrite)
     source = load_source(model, data)
     cases = source.samples.representative
     calibration = source.calibrate(threshold)
-    reading = (calibration.threshold, calibration.temperature, calibration.normalization)
+    reading = (calibration.threshold, calibration.temperature, source.preprocessor)
     content = convert(source.model, quantize, cases, *reading)
     check_operators(content)
     with staging(out, ours, overwrite) as work:
         file = work / FILE
         write_bytes(file, content)
-        write_calibration(file, calibration)
+        write_records(file, calibration, source.preprocessor)
         served = {} if quantize == "int8" else served_signatures(file)
         parity = measure_parity(
             *(source.model, load_artefact(file), source.samples, file), *reading, served=served
         )
         parity = {"artefact": FILE, "format": "tflite", "quantize": quantize, **parity}
-        usage = network_usage(source.model, calibration.normalization)
+        usage = network_usage(source.model, source.preprocessor)
         usage = usage if quantize == "int8" else USAGE + usage
         describe(work, source, parity, max_drop, f"{out}/{FILE} ({quantize})", usage)
     return out / FILE
@@ -104,7 +113,7 @@ def convert(
     cases: Sequence[CaseRef],
     threshold: float = 0.5,
     temperature: float = 1.0,
-    normalization: str = "tissue",
+    preprocessor: Preprocessor | None = None,
 ) -> bytes:
     """Converts a model to a TFLite file.
 
@@ -114,7 +123,7 @@ def convert(
         cases: Representative cases; used for `"int8"`.
         threshold: A pixel is tumour at or above this probability, 0 to 1.
         temperature: What the logits of the probability are scaled by, above 0.
-        normalization: What the images are normalised by, see `normalize_patient`.
+        preprocessor: What makes the network's input. Default: that of a model without one.
 
     Returns:
         The content of the file.
@@ -125,7 +134,8 @@ def convert(
     if quantize not in get_args(Quantize):
         raise InputError(f"--quantize {quantize}: expected one of {', '.join(get_args(Quantize))}")
     names = [SIGNATURE] if quantize == "int8" else [IMAGES, SIGNATURE]
-    made = make_signatures(model, threshold, temperature, normalization)
+    preprocessor = preprocessor or preprocessor_for(model.input_shape)
+    made = make_signatures(model, threshold, temperature, preprocessor)
     signatures = {name: made[name] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         # Not from the Keras model or with its exporter: they need operators of TensorFlow.
@@ -137,7 +147,7 @@ def convert(
             converter.target_spec.supported_types = [tf.float16]
         if quantize == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            inputs = list(_calibration(cases, model.input_shape[1], normalization))
+            inputs = list(_calibration(cases, preprocessor))
             converter.representative_dataset = lambda: inputs
         try:
             with warnings.catch_warnings():
@@ -148,10 +158,10 @@ def convert(
 
 
 def _calibration(
-    cases: Sequence[CaseRef], size: int, normalization: str
+    cases: Sequence[CaseRef], preprocessor: Preprocessor
 ) -> Iterator[dict[str, np.ndarray]]:
     """Slices at even distances, one a batch."""
-    stacks = [stack for _, stack, _ in read_prepared(list(cases), size, normalization)]
+    stacks = [stack for _, stack, _ in read_prepared(list(cases), preprocessor)]
     prepared = np.concatenate(stacks)
     for one in prepared[:: max(1, len(prepared) // CALIBRATION_SLICES)]:
         yield {"image": one[None]}

@@ -10,9 +10,8 @@ import numpy as np
 from agd_keras.data.anatomy import make_patient
 from agd_keras.export import onnx, patient
 from agd_keras.export.parity import PARITY
-from agd_keras.export.release import CARD, check_out, describe, load_source, staging
+from agd_keras.export.release import CARD, RECORDS, check_out, describe, load_source, staging
 from agd_keras.files import write_text
-from agd_keras.inference.calibration import MEMBER
 from agd_keras.web import INDEX, find_page
 
 EXAMPLE = "example.nii.gz"
@@ -53,7 +52,7 @@ def export_web(
     """
     out, page = Path(out), find_page()
     built = sorted(path.name for path in page.iterdir())
-    check_out(out, (*built, patient.FILE, EXAMPLE, PARITY, CARD, MEMBER), overwrite)
+    check_out(out, (*built, patient.FILE, EXAMPLE, PARITY, CARD, *RECORDS), overwrite)
     source = load_source(model, data)
     with staging(out) as work:
         parity = onnx.write_onnx(source, work, threshold)

@@ -1,12 +1,6 @@
 """The temperature and the threshold of a model: fitted on validation patients, kept with it."""
 
-import json
-import lzma
 import math
-import os
-import shutil
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,20 +9,15 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from agd_keras.data.preprocess import NORMALIZATIONS
 from agd_keras.errors import InputError
 from agd_keras.evaluation import reliability
 from agd_keras.evaluation.evaluate import Predict, predict_labelled
-from agd_keras.files import naming, unique_number, write_text
-from agd_keras.inference.exported import find_version
+from agd_keras.inference.stored import read_stored, write_stored
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.regions import Regions, parse_regions
 from agd_keras.text import clean
 
 MEMBER = "calibration.json"
-# What reading a member of an archive, and JSON of any depth, can end in.
-DAMAGED = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-LIMIT = 2**20  # bytes: an archive may unfold to any size
 LOGITS = np.linspace(-16.2, 16.2, 3241)  # to both ends of what float32 tells from 0 and 1
 
 
@@ -41,14 +30,12 @@ class Calibration:
             slices, see `scale_temperature`.
         threshold: A pixel is tumour at or above this probability.
         fitted_on: Which patients it comes from, and calibration there before and after.
-        normalization: How the images were normalised that the model learnt from, see
-            `normalize_patient`.
         regions: What the channels of its mask are, by name the labels of each; empty for one of all
             labels.
 
     Raises:
-        InputError: The temperature is not positive, the threshold not between 0 and 1, the
-            normalisation unknown, or what is called regions none.
+        InputError: The temperature is not positive, the threshold not between 0 and 1, or what is
+            called regions none.
 
     Example:
 
@@ -59,7 +46,6 @@ class Calibration:
     temperature: float = 1.0
     threshold: float = 0.5
     fitted_on: dict[str, Any] = field(default_factory=dict)
-    normalization: str = "tissue"
     regions: Regions = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,10 +54,6 @@ class Calibration:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not low < value < high:
                 raise InputError(f"{name} {value!r}: expected a number above {low}, below {high}")
-        if self.normalization not in NORMALIZATIONS:
-            raise InputError(
-                f"normalization {self.normalization!r}: expected one of {', '.join(NORMALIZATIONS)}"
-            )
 
 
 def fit_calibration(
@@ -130,37 +112,19 @@ def fit_calibration(
 
 
 def write_calibration(model: str | Path, fitted: Calibration) -> Path:
-    """Stores a calibration with a model: within a `.keras` file, else in a file beside the export.
+    """Stores a calibration with a model, see `write_stored`.
 
     Args:
-        model: A `.keras` file, which stays one that Keras loads; or an exported file, or the
-            version folder of a SavedModel.
+        model: A `.keras` file or an export.
         fitted: What to store; an older one is replaced.
 
     Returns:
         The file that was written.
     """
-    model = Path(model)
     values = asdict(fitted)
     if not fitted.regions:  # as before there were any
         del values["regions"]
-    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
-    if model.suffix != ".keras":
-        place = _beside(model)
-        place.parent.mkdir(exist_ok=True)
-        return write_text(place, text)
-    temporary = model.with_name(f"{model.name}.tmp-{unique_number()}")
-    try:
-        with naming(model), zipfile.ZipFile(model) as old, zipfile.ZipFile(temporary, "w") as new:
-            for entry in old.infolist():
-                if entry.filename != MEMBER:
-                    with old.open(entry) as source, new.open(entry, "w") as target:
-                        shutil.copyfileobj(source, target)
-            new.writestr(zipfile.ZipInfo(MEMBER), text)
-        os.replace(temporary, model)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return model
+    return write_stored(model, MEMBER, values)
 
 
 def read_calibration(model: str | Path) -> Calibration:
@@ -179,7 +143,7 @@ def read_calibration(model: str | Path) -> Calibration:
     Example:
 
     >>> read_calibration("no/such/model.keras")
-    Calibration(temperature=1.0, threshold=0.5, fitted_on={}, normalization='tissue', regions={})
+    Calibration(temperature=1.0, threshold=0.5, fitted_on={}, regions={})
     """
     model = Path(model)
     folds = sorted(model.glob("fold-*/model.keras"))
@@ -188,36 +152,13 @@ def read_calibration(model: str | Path) -> Calibration:
         temperature = np.exp(np.mean([np.log(part.temperature) for part in parts]))
         threshold = np.mean([part.threshold for part in parts])
         origin = {fold.parent.name: p.fitted_on for fold, p in zip(folds, parts, strict=True)}
-        kinds = {part.normalization for part in parts}
-        if len(kinds) > 1:
-            raise InputError(f"{model}: folds normalised as {' and '.join(sorted(kinds))}")
         regions = parts[0].regions
         if any(list(part.regions.items()) != list(regions.items()) for part in parts):
             raise InputError(f"{model}: folds of several regions")
-        [kind] = kinds
-        return Calibration(float(temperature), float(threshold), origin, kind, regions)
+        return Calibration(float(temperature), float(threshold), origin, regions)
+    stored = read_stored(model, MEMBER, "calibration")
+    stored.pop("normalization", None)  # of earlier files, see `read_preprocessor`
     try:
-        text = _stored(model)
-        return Calibration() if text is None else Calibration(**json.loads(text))
-    except (*DAMAGED, ValueError, TypeError, RecursionError) as error:
+        return Calibration(**stored)
+    except (InputError, TypeError) as error:
         raise InputError(f"{model}: expected a calibration in {MEMBER} ({clean(error)})") from None
-
-
-def _stored(model: Path) -> bytes | None:
-    """What is stored with a model, if anything; what is no archive fails where it is used."""
-    if model.suffix != ".keras":
-        path = _beside(model)
-        return path.read_bytes() if path.is_file() else None
-    if not zipfile.is_zipfile(model):
-        return None
-    with zipfile.ZipFile(model) as archive:
-        if MEMBER not in archive.namelist():
-            return None
-        with archive.open(MEMBER) as member:
-            return member.read(LIMIT)
-
-
-def _beside(model: Path) -> Path:
-    # `assets.extra` is where a SavedModel keeps files that are not part of its graph.
-    version = find_version(model) or model
-    return version / "assets.extra" / MEMBER if model.is_dir() else model.with_name(MEMBER)

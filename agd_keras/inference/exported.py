@@ -19,7 +19,8 @@ from agd_keras.text import clean
 SIGNATURE = "model"
 CALIBRATION = "calibration"  # the signature that tells how to read the probability
 PROBABILITY = "probability"  # the output of what takes images, as against network input
-NORMALIZATION = "normalization"  # the one that tells how to make the network's input
+PREPROCESSOR, RECORD = "preprocessor", "json"  # how to make the network's input, and its output
+NORMALIZATION = "normalization"  # the one that told of exports made before
 SUFFIXES = (".tflite", ".onnx")
 Outputs = dict[str, np.ndarray]
 

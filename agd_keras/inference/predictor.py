@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from agd_keras import layers, losses, metrics  # noqa: F401 (registers what model files refer to)
-from agd_keras.data.preprocess import prepare_patient, resize_probability
+from agd_keras.data.preprocess import resize_probability
+from agd_keras.data.preprocessor import Preprocessor, preprocessor_for
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.reliability import scale_temperature
@@ -25,6 +26,8 @@ from agd_keras.inference.exported import (
     load_patient,
 )
 from agd_keras.inference.model_file import check_model_file
+from agd_keras.inference.stored_preprocessor import read_preprocessor
+from agd_keras.io.case import CHANNELS
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
 from agd_keras.regions import Regions, names_of
@@ -44,9 +47,11 @@ class Predictor:
         batch_size: Slices that go through the network at a time.
         calibration: How the probabilities are to be read. Default: as they come.
         name: What the models are called in an error.
+        preprocessor: What makes their input. Default: that of models with which none is stored.
 
     Raises:
-        InputError: A model is of another kind, or they differ in the shape of their input.
+        InputError: A model is of another kind, they differ in the shape of their input, or it is
+            not what the preprocessor makes.
 
     Example:
 
@@ -62,6 +67,7 @@ class Predictor:
         batch_size: int = 32,
         calibration: Calibration | None = None,
         name: str = "the model",
+        preprocessor: Preprocessor | None = None,
     ):
         self.calibration = calibration or Calibration()
         count = len(self.calibration.regions) or 1
@@ -75,7 +81,9 @@ class Predictor:
             raise InputError(f"{name}: expected one shape of input, found {shapes or 'no model'}")
         self.batch_size = batch_size
         self.name = name
-        self.image_size: int = self.models[0].input_shape[1]
+        shape = self.models[0].input_shape
+        self.preprocessor = preprocessor or preprocessor_for(shape)
+        self.preprocessor.check_network(shape)
 
     @property
     def regions(self) -> Regions:
@@ -99,15 +107,15 @@ class Predictor:
         return self.predict_prepared(self.prepare(images), images.shape[1:3])
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
-        """Makes network input of a patient's slices, see `prepare_patient`."""
-        return prepare_patient(images, self.image_size, self.calibration.normalization)
+        """Makes network input of a patient's slices, see `Preprocessor.prepare`."""
+        return self.preprocessor.prepare(images)
 
     def predict_prepared(self, prepared: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """Predicts slices that are network input already.
 
         Args:
             prepared: Float32 array of shape `(slices, image_size, image_size, 3)`, normalised over
-                the whole patient, as `prepare_patient` makes it or a `Cache` holds it.
+                the whole patient, as `Preprocessor` makes it or a `Cache` holds it.
             shape: Height and width of the original slices in pixels.
 
         Returns:
@@ -177,12 +185,18 @@ class WholePredictor(Predictor):
     Args:
         predict: What `load_patient` returned.
         calibration: Of which the threshold counts; the temperature is in the graph.
+        preprocessor: Of which the channels count; the rest is in the graph.
     """
 
-    def __init__(self, predict: Callable[[np.ndarray], np.ndarray], calibration: Calibration):
+    def __init__(
+        self,
+        predict: Callable[[np.ndarray], np.ndarray],
+        calibration: Calibration,
+        preprocessor: Preprocessor,
+    ):
         self.models: list[Any] = []  # none that could be taken apart
         self.batch_size = 0
-        self.calibration = calibration
+        self.calibration, self.preprocessor = calibration, preprocessor
         self.name = "patient.onnx"
         self._predict = predict
 
@@ -213,9 +227,10 @@ def load_predictor(model: str | Path) -> Predictor:
         if path.is_dir():
             logger.warning("%s: a SavedModel is a program that runs as you; trust its maker", path)
         if is_patient(path):
-            return WholePredictor(load_patient(path), read_calibration(path))
-        loaded = [load_artefact(path)]
-        return Predictor(loaded, calibration=read_calibration(path), name=str(model))
+            patient, shape = load_patient(path), (None, None, None, len(CHANNELS))
+            return WholePredictor(patient, read_calibration(path), read_preprocessor(path, shape))
+        network = load_artefact(path)
+        return _predictor([network], path, str(model))
     files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: expected a run folder with fold-*/model.keras")
@@ -226,7 +241,14 @@ def load_predictor(model: str | Path) -> Predictor:
             ", ".join(map(str, missing)),
         )
     models = [load_model(file, compiled=False) for file in files]
-    return Predictor(models, calibration=read_calibration(path), name=str(model))
+    return _predictor(models, path, str(model))
+
+
+def _predictor(models: Sequence[keras.Model | Artefact], path: Path, name: str) -> Predictor:
+    """A predictor of networks and of what is stored with them."""
+    calibration = read_calibration(path)
+    preprocessor = read_preprocessor(path, models[0].input_shape)
+    return Predictor(models, calibration=calibration, name=name, preprocessor=preprocessor)
 
 
 def _missing_folds(run: Path) -> list[int]:

@@ -1,32 +1,29 @@
 """A model on TensorFlow Serving, used as the one in a file."""
 
 import io
+import json
 import re
-from dataclasses import replace
+from collections.abc import Collection
 
 import numpy as np
 from PIL import Image
 
-from agd_keras.data.preprocess import (
-    CLIP,
-    NORMALIZATIONS,
-    normalize_patient,
-    prepare_patient,
-    resize_probability,
-)
+from agd_keras.data.preprocess import CLIP, NORMALIZATIONS, resize_probability
+from agd_keras.data.preprocessor import MAX_SIDE, Preprocessor, preprocessor_for
 from agd_keras.errors import InputError
 from agd_keras.evaluation.reliability import scale_temperature
 from agd_keras.inference.answers import check_answer
 from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.client_grpc import GrpcClient
 from agd_keras.inference.client_rest import RestClient, without_password
-from agd_keras.inference.exported import CALIBRATION, NORMALIZATION
+from agd_keras.inference.exported import CALIBRATION, NORMALIZATION, PREPROCESSOR, RECORD
+from agd_keras.io.case import CHANNELS
 from agd_keras.text import clean
 
 EXPECTED = "expected http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME"
 _REST = re.compile(r"https?://[^/?#\s]+/v1/models/[^/:?#\s]+(/versions/\d+|/labels/[^/:?#\s]+)?/?")
 _GRPC = re.compile(r"grpc://(?P<host>[^/?#\s]+)/(?P<name>[^/:?#\s]+)(/(?P<version>\d{1,18}))?/?")
-MAX_SIDE = 1024  # of a network's input, as in the config
+_ROW = {"x": np.zeros(1, np.float32)}  # what is asked for a record
 _ROUNDED = 1e-4  # what digits left out can add to a probability
 # By signature: the names of its input and of the output with the probability of tumour.
 NAMES = {"model": ("image", "mask"), "encoded": ("image_bytes", "probability")}
@@ -72,7 +69,8 @@ class ServingClient:
         batch_size: Slices in a request.
         timeout: Seconds to wait for each answer.
 
-    Its `calibration` is that of the served model; temperature 1 and threshold 0.5 if it has none.
+    Its `calibration` and `preprocessor` are those of the served model; temperature 1 and threshold
+    0.5 if it has none.
 
     Raises:
         InputError: There is no such server or model, or the model lacks the signature.
@@ -109,12 +107,7 @@ class ServingClient:
                 )
             self.image_size = height
         self.calibration = self._read_calibration() if CALIBRATION in offered else Calibration()
-        if NORMALIZATION in offered:
-            number = self._read(NORMALIZATION, NORMALIZATION)
-            if number not in range(len(NORMALIZATIONS)):
-                raise InputError(f"{self.client.url}: unknown normalization {number:g}")
-            kind = NORMALIZATIONS[int(number)]
-            self.calibration = replace(self.calibration, normalization=kind)
+        self.preprocessor = self._read_preprocessor(offered)
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
         """Predicts the probability of tumour at every pixel of a patient's slices.
@@ -132,9 +125,9 @@ class ServingClient:
         """
         shape = images.shape[1:3]
         if self.image_size:
-            rows = prepare_patient(images, self.image_size, self.calibration.normalization)
+            rows = self.preprocessor.prepare(images)
         else:
-            pictures = _bytes_of(images, self.calibration.normalization)
+            pictures = _bytes_of(images, self.preprocessor)
             rows = np.array([*map(_png, pictures)], dtype=object)
         probability = np.empty(images.shape[:3], np.float32)
         for start in range(0, len(images), self.batch_size):
@@ -158,16 +151,35 @@ class ServingClient:
         except ValueError as error:
             raise InputError(f"{self.client.url}: expected a calibration ({error})") from None
 
+    def _read_preprocessor(self, offered: Collection[str]) -> Preprocessor:
+        shape = (None, self.image_size, self.image_size, len(CHANNELS))
+        try:
+            if PREPROCESSOR in offered:
+                codes = self.client.predict(PREPROCESSOR, _ROW, RECORD)
+                found = Preprocessor.from_values(json.loads(bytes(codes[0].astype(np.uint8))))
+            else:
+                number = self._read(NORMALIZATION, NORMALIZATION) if NORMALIZATION in offered else 0
+                if number not in range(len(NORMALIZATIONS)):
+                    raise InputError(f"unknown normalization {number:g}")
+                found = preprocessor_for(shape, NORMALIZATIONS[int(number)])
+            found.check_network(shape)
+        except InputError as error:
+            told = str(error).startswith(self.client.url)
+            raise error if told else InputError(f"{self.client.url}: {error}") from None
+        except (ValueError, AttributeError, IndexError, RecursionError) as error:
+            line = f"{self.client.url}: expected a preprocessor ({clean(error)})"
+            raise InputError(line) from None
+        return found
+
     def _read(self, signature: str, name: str) -> float:
-        row = {"x": np.zeros(1, np.float32)}
-        return float(self.client.predict(signature, row, name, (1,)).item())
+        return float(self.client.predict(signature, _ROW, name, (1,)).item())
 
 
-def _bytes_of(images: np.ndarray, normalization: str) -> np.ndarray:
+def _bytes_of(images: np.ndarray, preprocessor: Preprocessor) -> np.ndarray:
     """Images of any type as 8 bits, losing no more than normalisation does."""
     if images.dtype == np.uint8:
         return images
-    normalized = normalize_patient(images, normalization)
+    normalized = preprocessor.normalize(images)
     return np.round((normalized + CLIP) * (255 / (2 * CLIP))).astype(np.uint8)
 
 

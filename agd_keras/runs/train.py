@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
+from agd_keras.data.preprocessor import preprocessor_of
 from agd_keras.errors import InputError
 from agd_keras.locks import locked
 from agd_keras.runs.aggregate import report_run, unfinished
@@ -97,7 +98,7 @@ def train(
     chosen = choose_folds(config.data.folds, only)
     data = config.data
     cases = find_data(data.path, data.layout, data.persons, data.regions)
-    cache = build_cache(cases, data.image_size, None, progress, data.normalization)
+    cache = build_cache(cases, preprocessor_of(data), progress=progress)
     folds = deal_folds(config, cache)
     if writes:
         open_run(out, config, folds, cases, cache.digests, resume, overwrite)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from agd_keras.config import load_config, make_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
+from agd_keras.data.preprocessor import preprocessor_of
 from agd_keras.data.slices import places
 from agd_keras.data.splits import load_folds, select
 from agd_keras.errors import InputError
@@ -55,6 +56,7 @@ def train_fold(
     from agd_keras.inference.calibration import Calibration, fit_calibration, write_calibration
     from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
+    from agd_keras.inference.stored_preprocessor import write_preprocessor
     from agd_keras.runs.evaluate_model import assess
     from agd_keras.runs.follow import followed
     from agd_keras.training.devices import join_hosts, wait_for_hosts
@@ -78,8 +80,7 @@ def train_fold(
         data = config.data
         found = find_data(data.path, data.layout, data.persons, data.regions)
         cases = {case.case_id: case for case in found}
-        normalization = config.data.normalization
-        cache = build_cache(found, config.data.image_size, normalization=normalization)
+        cache = build_cache(found, preprocessor_of(data))
         check_data(run, list(cases.values()), cache.digests)  # of this machine
         parts = {
             part: select(cache.slices, getattr(fold, part), config.data.split) for part in PARTS
@@ -104,15 +105,15 @@ def train_fold(
         if not writes:
             return
 
+        write_preprocessor(model, cache.preprocessor)
         # As it was trained: an earlier start may have calibrated it.
-        plain = Calibration(normalization=normalization, regions=cache.regions)
         network = load_model(model, compiled=False, regions=len(cache.regions) or 1)
-        trained = Predictor([network], calibration=plain)
+        plain = Calibration(regions=cache.regions)
+        trained = Predictor([network], calibration=plain, preprocessor=cache.preprocessor)
         scored = places(parts["validation"])
         predict = partial(predict_case, trained)
         fitted = fit_calibration(predict, [cases[case] for case in scored], scored)
-        kept = replace(fitted, normalization=normalization, regions=cache.regions)
-        write_calibration(model, kept)
+        write_calibration(model, replace(fitted, regions=cache.regions))
         predictor = load_predictor(model)
         parameters = predictor.models[0].count_params()
 

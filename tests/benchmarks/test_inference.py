@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.io.data_set import find_data_set
 from agd_keras.models import agd_autoencoder
 
@@ -15,16 +16,17 @@ def test_a_row_is_measured(small_phantom, tmp_path, monkeypatch, capsys, normali
     import inference
 
     prepared = []
-    prepare = inference.prepare_patient
+    prepare = Preprocessor.prepare
     monkeypatch.setattr(
-        inference, "prepare_patient", lambda *given: prepared.append(given[2]) or prepare(*given)
+        Preprocessor, "prepare", lambda *given: prepared.append(given[0]) or prepare(*given)
     )
+    preprocessor = Preprocessor(32, normalization=normalization)
     agd_autoencoder((32, 32, 3), filters=(4, 8)).save(tmp_path / "model.keras")
     files = [str(path) for path in find_data_set(small_phantom)[0].files]
-    case = {"files": files, "reading": (0.5, 1.2, normalization)}
+    case = {"files": files, "reading": (0.5, 1.2), "preprocessor": preprocessor.to_values()}
     (tmp_path / "case.json").write_text(json.dumps(case))
     inference.measure_row("keras batch", tmp_path, seconds=0.0)
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"1", "32", str(inference.PATIENT), "memory"}
     assert all(part >= 0 for times in (found["1"], found["32"]) for one in times for part in one)
-    assert set(prepared) == {normalization}
+    assert set(prepared) == {preprocessor}

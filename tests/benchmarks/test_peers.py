@@ -61,6 +61,7 @@ def test_keras_peer_trains_by_the_clock(small_phantom, monkeypatch):
 
     from agd_keras.config import make_config
     from agd_keras.data.cache import build_cache
+    from agd_keras.data.preprocessor import Preprocessor
     from agd_keras.io.data_set import find_data_set
     from agd_keras.training import fit
 
@@ -73,7 +74,7 @@ def test_keras_peer_trains_by_the_clock(small_phantom, monkeypatch):
             "training": {"batch_size": 4, "ema": 0.5},
         }
     )
-    cache = build_cache(find_data_set(small_phantom), 32)
+    cache = build_cache(find_data_set(small_phantom), Preprocessor(32))
     peer = peers_keras.KerasPeer(config, cache, cache.slices[:24], cache.slices[24:])
     assert peer.parameters == sum(w.shape.num_elements() for w in peer.scored.trainable_weights)
     rates = []

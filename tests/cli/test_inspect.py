@@ -11,6 +11,7 @@ from PIL import Image
 from agd_keras.cli import inspect
 from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.io.data_set import find_data_set
 from agd_keras.io.layouts import table
@@ -148,7 +149,9 @@ def test_the_table_gives_the_same_network_input(brats, tmp_path):
     assert "../../brats/phantom_001/phantom_001_t1.nii.gz" in path.read_text()
     before, after = find_data_set(root), find_data_set(path)
     assert [(a.case_id, a.patient_id) for a in after] == [(b.case_id, b.patient_id) for b in before]
-    first, second = (build_cache(cases, 16, tmp_path / "cache") for cases in (before, after))
+    first, second = (
+        build_cache(cases, Preprocessor(16), tmp_path / "cache") for cases in (before, after)
+    )
     assert first.slices == second.slices and first.areas == second.areas
     for one in first.slices:
         for read, expected in zip(second.read(one), first.read(one), strict=True):

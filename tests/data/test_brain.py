@@ -5,7 +5,8 @@ import pytest
 
 from agd_keras.data import anatomy
 from agd_keras.data.brain import brain_levels, brain_mask
-from agd_keras.data.preprocess import BRAIN_SCALE, normalize_patient, prepare_patient
+from agd_keras.data.preprocess import BRAIN_SCALE, normalize_patient
+from agd_keras.data.preprocessor import Preprocessor
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,11 @@ def test_brain_is_the_same_without_skull(heads):
 
 def test_the_network_sees_the_same_brain(heads):
     images, brain = heads[0]
-    inside = np.stack([prepare_patient(b[None, ..., None] * 1.0, 32)[0, ..., 0] for b in brain])
-    whole = prepare_patient(images, 32, "brain")
-    alone = prepare_patient(images * brain[..., None], 32, "brain")
+    inside = np.stack(
+        [Preprocessor(32).prepare(b[None, ..., None] * 1.0)[0, ..., 0] for b in brain]
+    )
+    whole = Preprocessor(32, normalization="brain").prepare(images)
+    alone = Preprocessor(32, normalization="brain").prepare(images * brain[..., None])
     clear = inside == inside.max()
     assert clear.sum() > 1000
     assert np.abs(whole - alone)[clear].max() < 0.1

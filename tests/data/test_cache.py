@@ -11,6 +11,7 @@ from PIL import Image
 
 from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.root import cache_root
 from agd_keras.errors import InputError
 from agd_keras.io.data_set import find_data_set
@@ -50,7 +51,7 @@ def reference(data, patient):
 
 
 def test_holds_what_the_files_hold(data, root):
-    cache = build_cache(find_data_set(data), SIZE, root)
+    cache = build_cache(find_data_set(data), Preprocessor(SIZE), root)
     assert len(cache.slices) == 12
     for one in cache.slices:
         image, mask = cache.read(one)
@@ -62,7 +63,7 @@ def test_holds_what_the_files_hold(data, root):
 
 
 def test_resizes_image_and_mask(data, root):
-    cache = build_cache(find_data_set(data), SIZE // 2, root)
+    cache = build_cache(find_data_set(data), Preprocessor(SIZE // 2), root)
     for one in cache.slices:
         image, mask = cache.read(one)
         quarters = (
@@ -77,7 +78,7 @@ def test_resizes_image_and_mask(data, root):
 def test_index_has_original_areas_and_fingerprint(data, root):
     cases = find_data_set(data)
     for _ in range(2):  # built, then loaded
-        cache = build_cache(cases, SIZE // 2, root)
+        cache = build_cache(cases, Preprocessor(SIZE // 2), root)
         areas = {one.name: pixels(mask_file(data, one)) > 0 for one in cache.slices}
         assert cache.areas == {name: mask.sum() for name, mask in areas.items()}
         assert cache.data_fingerprint == data_fingerprint(cases)
@@ -86,21 +87,23 @@ def test_index_has_original_areas_and_fingerprint(data, root):
 
 def test_second_start_builds_nothing(data, root):
     cases, calls = find_data_set(data), []
-    first = build_cache(cases, 16, root, progress=lambda *done: calls.append(done))
+    first = build_cache(cases, Preprocessor(16), root, progress=lambda *done: calls.append(done))
     assert calls == [(1, 3), (2, 3), (3, 3)]
-    second = build_cache(cases[::-1], 16, root, progress=lambda *done: calls.append(done))
+    second = build_cache(
+        cases[::-1], Preprocessor(16), root, progress=lambda *done: calls.append(done)
+    )
     assert second == first and len(calls) == 3
 
 
 def test_key_follows_data_and_settings_not_place(data, root, tmp_path):
-    first = build_cache(find_data_set(data), 16, root)
+    first = build_cache(find_data_set(data), Preprocessor(16), root)
     shutil.copytree(data, tmp_path / "moved")  # copies the times too
-    assert build_cache(find_data_set(tmp_path / "moved"), 16, root) == first
-    others = {build_cache(find_data_set(data), 24, root).fingerprint}
-    others.add(build_cache(find_data_set(data)[:2], 16, root).fingerprint)
+    assert build_cache(find_data_set(tmp_path / "moved"), Preprocessor(16), root) == first
+    others = {build_cache(find_data_set(data), Preprocessor(24), root).fingerprint}
+    others.add(build_cache(find_data_set(data)[:2], Preprocessor(16), root).fingerprint)
     changed = find_data_set(data)[0].label[0]
     Image.fromarray(np.full((SIZE, SIZE), 255, np.uint8)).save(changed)
-    cache = build_cache(find_data_set(data), 16, root)
+    cache = build_cache(find_data_set(data), Preprocessor(16), root)
     assert len({first.fingerprint, cache.fingerprint, *others}) == 4
     assert cache.read(cache.slices[0])[1].all()
 
@@ -108,7 +111,7 @@ def test_key_follows_data_and_settings_not_place(data, root, tmp_path):
 @pytest.mark.parametrize("kind", ["image", "mask"])
 def test_content_decides_where_size_and_time_are_the_same(data, root, kind):
     cases = find_data_set(data)
-    first = build_cache(cases, SIZE, root)
+    first = build_cache(cases, Preprocessor(SIZE), root)
     changed = {"image": cases[1].files, "mask": cases[1].label}[kind][1]
     before = changed.stat()
     Image.fromarray(255 - pixels(changed)).save(changed)
@@ -116,7 +119,7 @@ def test_content_decides_where_size_and_time_are_the_same(data, root, kind):
     assert (changed.stat().st_size, changed.stat().st_mtime_ns) == (
         *(before.st_size, before.st_mtime_ns),
     )
-    second = build_cache(find_data_set(data), SIZE, root)
+    second = build_cache(find_data_set(data), Preprocessor(SIZE), root)
     assert second.fingerprint != first.fingerprint
     assert second.data_fingerprint != first.data_fingerprint
     assert changed_files(first.digests, cases, second.digests) == [str(changed)]
@@ -133,7 +136,7 @@ def test_data_that_changes_while_it_is_prepared_is_no_cache(data, root):
             Image.fromarray(255 - pixels(mask)).save(mask)
 
     with pytest.raises(InputError, match="changed while it was prepared"):
-        build_cache(cases, 16, root, progress=edit)
+        build_cache(cases, Preprocessor(16), root, progress=edit)
     assert os.listdir(root) == []
 
 
@@ -161,13 +164,13 @@ def test_no_home_and_no_user_name_the_variable(monkeypatch, variable):
 
 def test_default_folder_is_the_variable(data, root, monkeypatch):
     monkeypatch.setenv("AGD_KERAS_CACHE", str(root))
-    assert build_cache(find_data_set(data), 16).folder.parent == root
+    assert build_cache(find_data_set(data), Preprocessor(16)).folder.parent == root
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "index", "mask"])
 def test_a_damaged_cache_is_made_anew(data, root, damage):
     cases = find_data_set(data)
-    cache = build_cache(cases, 16, root)
+    cache = build_cache(cases, Preprocessor(16), root)
     slices = cache.slices
     expected = cache.read(slices[0])
     if damage == "missing":
@@ -178,7 +181,7 @@ def test_a_damaged_cache_is_made_anew(data, root, damage):
         (cache.folder / "phantom_001.mask").unlink()
     else:
         (cache.folder / "index.json").write_text("{")
-    image, mask = build_cache(cases, 16, root).read(slices[0])
+    image, mask = build_cache(cases, Preprocessor(16), root).read(slices[0])
     np.testing.assert_array_equal(image, expected[0])
     np.testing.assert_array_equal(mask, expected[1])
     assert os.listdir(root) == [cache.fingerprint]
@@ -189,7 +192,7 @@ def test_an_interrupted_build_leaves_nothing(data, root):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_cache(find_data_set(data), 16, root, progress=interrupt)
+        build_cache(find_data_set(data), Preprocessor(16), root, progress=interrupt)
     assert os.listdir(root) == []
 
 
@@ -201,7 +204,7 @@ def test_leftovers_of_a_killed_build_are_swept(data, root):
         left.mkdir(parents=True)
     os.utime(old, (0, 0))
     os.utime(foreign, (0, 0))
-    build_cache(find_data_set(data), 16, root)
+    build_cache(find_data_set(data), Preprocessor(16), root)
     assert not old.exists() and new.exists() and foreign.exists()
 
 
@@ -210,9 +213,9 @@ def test_the_slower_of_two_builders_takes_the_other_one_s(data, root):
 
     def overtake(done, total):
         if done == total:
-            build_cache(cases, 16, root)
+            build_cache(cases, Preprocessor(16), root)
 
-    cache = build_cache(cases, 16, root, progress=overtake)
+    cache = build_cache(cases, Preprocessor(16), root, progress=overtake)
     assert os.listdir(root) == [cache.fingerprint]
     assert cache.read(cache.slices[0])[0].shape == (16, 16, 3)
 
@@ -220,7 +223,7 @@ def test_the_slower_of_two_builders_takes_the_other_one_s(data, root):
 def test_many_builders_at_once(data, root):
     cases = find_data_set(data)
     with ThreadPoolExecutor(4) as pool:
-        caches = list(pool.map(lambda _: build_cache(cases, 16, root), range(4)))
+        caches = list(pool.map(lambda _: build_cache(cases, Preprocessor(16), root), range(4)))
     assert all(cache == caches[0] for cache in caches)
     assert os.listdir(root) == [caches[0].fingerprint]
     assert json.loads((caches[0].folder / "index.json").read_text())["cases"] == caches[0].cases
@@ -232,7 +235,7 @@ def test_every_problem_in_one_error(data, root):
     os.truncate(wrong[0], 300)
     Image.fromarray(np.zeros((SIZE, SIZE + 1), np.uint8)).save(wrong[1])
     with pytest.raises(InputError) as error:
-        build_cache(cases, 16, root)
+        build_cache(cases, Preprocessor(16), root)
     assert all(path.name in str(error.value) for path in wrong)
     assert not root.exists()
 
@@ -240,9 +243,9 @@ def test_every_problem_in_one_error(data, root):
 def test_needs_cases_with_labels(data, root):
     cases = find_data_set(data)
     with pytest.raises(InputError, match="phantom_001_1.tif: expected a mask"):
-        build_cache([replace(cases[0], label=()), *cases[1:]], 16, root)
+        build_cache([replace(cases[0], label=()), *cases[1:]], Preprocessor(16), root)
     with pytest.raises(InputError, match="no cases"):
-        build_cache([], 16, root)
+        build_cache([], Preprocessor(16), root)
 
 
 def test_a_full_disk_is_named(data, root, monkeypatch):
@@ -251,11 +254,11 @@ def test_a_full_disk_is_named(data, root, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match=f"{root}: cannot write .* No space left on device"):
-        build_cache(find_data_set(data), 16, root)
+        build_cache(find_data_set(data), Preprocessor(16), root)
     assert os.listdir(root) == []
 
 
 def test_a_root_that_is_no_folder_is_named(data, root):
     root.write_text("")
     with pytest.raises(InputError, match=f"{root}: cannot write the cache"):
-        build_cache(find_data_set(data), 16, root)
+        build_cache(find_data_set(data), Preprocessor(16), root)

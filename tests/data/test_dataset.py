@@ -9,6 +9,7 @@ import tensorflow as tf
 from agd_keras.data.cache import build_cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.phantom import make_phantom
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.io.data_set import find_data_set
 
@@ -22,7 +23,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cache(data, tmp_path_factory):
-    return build_cache(find_data_set(data), SIZE, tmp_path_factory.mktemp("cache"))
+    return build_cache(find_data_set(data), Preprocessor(SIZE), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +161,9 @@ MIRRORED = """
     import keras
     from agd_keras.data.cache import build_cache
     from agd_keras.data.dataset import make_dataset
+    from agd_keras.data.preprocessor import Preprocessor
     from agd_keras.io.data_set import find_data_set
-    cache = build_cache(find_data_set(sys.argv[1]), 16, sys.argv[2])
+    cache = build_cache(find_data_set(sys.argv[1]), Preprocessor(16), sys.argv[2])
     dataset = make_dataset(cache, cache.slices, 4, "strong", training=True)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     parts = iter(strategy.experimental_distribute_dataset(dataset))

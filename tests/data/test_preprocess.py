@@ -10,11 +10,11 @@ from scipy.ndimage import map_coordinates
 
 from agd_keras.data.preprocess import (
     normalize_patient,
-    prepare_patient,
     resize_image,
     resize_mask,
     resize_probability,
 )
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.io.background import settle_background
 
 STACKS = arrays(
@@ -68,8 +68,8 @@ def test_grey_levels_are_looked_up_to_the_same_numbers(levels, seed, side, chann
     images[..., 0] = random.integers(0, 256, images.shape[:3])
     exact = images.astype(np.float32)
     np.testing.assert_allclose(normalize_patient(images), normalize_patient(exact), atol=1e-6)
-    prepared = prepare_patient(images, 16)
-    np.testing.assert_allclose(prepared, prepare_patient(exact, 16), atol=2e-6)
+    prepared = Preprocessor(16).prepare(images)
+    np.testing.assert_allclose(prepared, Preprocessor(16).prepare(exact), atol=2e-6)
     turned = images.transpose(0, 2, 1, 3)  # lies in memory in another order
     expected = normalize_patient(images).transpose(0, 2, 1, 3)
     np.testing.assert_array_equal(normalize_patient(turned), expected)
@@ -176,7 +176,7 @@ def test_probabilities_come_back_bilinear_and_within_0_and_1(probability):
 
 def test_prepared_is_normalised_first_and_resized_then():
     images = np.random.default_rng(2).integers(0, 256, (3, 10, 14, 3), dtype=np.uint8)
-    prepared = prepare_patient(images, 16)
+    prepared = Preprocessor(16).prepare(images)
     assert prepared.dtype == np.float32
     for image, normalized in zip(prepared, normalize_patient(images), strict=True):
         np.testing.assert_array_equal(image, resize_image(normalized, 16))

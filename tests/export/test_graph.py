@@ -10,6 +10,7 @@ from PIL import Image
 
 from agd_keras.data.anatomy import make_patient
 from agd_keras.data.preprocess import normalize_patient
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.export.graph import (
     OVER_IMAGE,
     OVER_PATIENT,
@@ -93,7 +94,7 @@ def test_mask_is_at_or_above_the_threshold(threshold):
     def network(image):
         return {"mask": tf.zeros_like(image[..., :1]) + values[:, None, None, None]}
 
-    found = segment(network, 8, tf.ones((4, 8, 8, 3)), threshold)
+    found = segment(network, Preprocessor(8), tf.ones((4, 8, 8, 3)), threshold)
     probability = found["probability"].numpy()
     np.testing.assert_array_equal(found["mask"], probability >= np.float32(threshold))
     np.testing.assert_allclose(probability[:, 0, 0, 0], values, atol=1e-6)

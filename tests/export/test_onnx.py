@@ -8,11 +8,11 @@ import onnxruntime
 import pytest
 
 from agd_keras.data.anatomy import make_patient
-from agd_keras.data.preprocess import prepare_patient
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.export.onnx import export_onnx
-from agd_keras.inference.calibration import Calibration, write_calibration
 from agd_keras.inference.predictor import Predictor, load_predictor
+from agd_keras.inference.stored_preprocessor import write_preprocessor
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_patient_file_names_where_the_network_begins(file, model, images):
     graph.graph.output.append(prepared)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     (found,) = session.run(["prepared"], {"image": images.astype(np.float32)})
-    expected = prepare_patient(images, 32).transpose(0, 3, 1, 2)
+    expected = Preprocessor(32).prepare(images).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
@@ -95,16 +95,16 @@ def test_a_run_folder_becomes_one_averaging_file(make_model, small_phantom, imag
 
 
 def test_a_model_of_another_normalisation_is_exported_with_it(model_file, model, tmp_path):
-    brain = Calibration(normalization="brain")
+    brain = Preprocessor(32, normalization="brain")
     path = tmp_path / "model.keras"
     path.write_bytes(model_file.read_bytes())
-    write_calibration(path, brain)
+    write_preprocessor(path, brain)
     file = export_onnx(path, tmp_path / "onnx", "phantom")
     assert "normal brain at 0" in file.with_name("MODEL_CARD.md").read_text()
     parity = json.loads(file.with_name("parity.json").read_text())
     assert parity["difference"]["patient"]["mean"] < 1e-5
     stack = np.stack(make_patient(1, 0, 8, 48)[0])
-    expected = Predictor([model], calibration=brain).predict_patient(stack)
+    expected = Predictor([model], preprocessor=brain).predict_patient(stack)
     assert np.abs(expected - Predictor([model]).predict_patient(stack)).max() > 0.1
     for name in ("model.onnx", "patient.onnx"):
         found = load_predictor(file.with_name(name)).predict_patient(stack)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agd_keras.data.preprocess import prepare_patient
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.export.parity import measure_parity, refuse_drop
 from agd_keras.export.samples import Samples
@@ -37,7 +37,7 @@ def test_figures_are_their_definitions(small_phantom, tmp_path):
     for ref in cases:
         case, truth = read_labelled(ref)
         images = case.images
-        prepared = prepare_patient(images, 16)
+        prepared = Preprocessor(16).prepare(images)
         truths.append(truth)
         maps = {"keras": one, "artefact": other}
         maps = {name: each.predict_on_batch(prepared)["mask"] for name, each in maps.items()}

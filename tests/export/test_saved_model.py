@@ -10,12 +10,12 @@ from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from agd_keras.data.preprocess import normalize_patient, resize_image, resize_probability
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.export import saved_model as module
 from agd_keras.export.bundle import WARMUP
 from agd_keras.export.parity import read_parity
 from agd_keras.export.saved_model import export_saved_model, make_signatures, write_saved_model
-from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.exported import load_artefact
 from agd_keras.inference.predictor import Predictor, load_predictor
 
@@ -395,9 +395,10 @@ def test_background_is_that_of_the_predictor(loaded, model, images):
 
 
 def test_a_model_of_another_normalisation_says_so_and_is_served_by_it(model, images):
-    made = make_signatures(model, normalization="brain")
-    assert made["normalization"](tf.zeros(2))["normalization"].numpy().tolist() == [1, 1]
-    assert "normalization" not in make_signatures(model)
-    own = Predictor([model], calibration=Calibration(normalization="brain"))
+    brain = Preprocessor(32, normalization="brain")
+    made = make_signatures(model, preprocessor=brain)
+    told = made["preprocessor"](tf.zeros(2))["json"].numpy()
+    assert [Preprocessor.from_values(json.loads(bytes(row))) for row in told] == [brain] * 2
+    own = Predictor([model], preprocessor=brain)
     served = made["patient"](tf.cast(images[None], tf.float32))["probability"][0, ..., 0]
     np.testing.assert_allclose(served, own.predict_patient(images), atol=1e-4)

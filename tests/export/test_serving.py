@@ -21,6 +21,7 @@ import urllib3
 import yaml
 from PIL import Image
 
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.inference import http, serving
@@ -385,8 +386,8 @@ def test_encoded_client_takes_any_type(url, images):
 
 
 def test_bytes_of_images_lose_no_more_than_half_a_step(images):
-    wanted = serving.normalize_patient(images.astype(np.float32), "tissue")
-    found = serving._bytes_of(images.astype(np.int16), "tissue").astype(float) / 25.5 - 5
+    wanted = Preprocessor(16).normalize(images.astype(np.float32))
+    found = serving._bytes_of(images.astype(np.int16), Preprocessor(16)).astype(float) / 25.5 - 5
     assert np.abs(found - wanted).max() <= 0.5 / 25.5 + 1e-6
 
 

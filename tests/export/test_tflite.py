@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.export import tflite
 from agd_keras.export.graph import segment
@@ -74,7 +75,7 @@ def test_round_trip_in_a_fresh_process(files, model, images, run_script, tmp_pat
     for height, width, count in ((128, 128, 3), (200, 180, 1), (256, 256, 1), (512, 512, 1)):
         batch = tf.image.resize(images[:count].astype(np.float32), (height, width)).numpy()
         cases[f"in_{height}-serving_default"] = batch
-        for key, output in segment(model, 32, tf.constant(batch)).items():
+        for key, output in segment(model, Preprocessor(32), tf.constant(batch)).items():
             cases[f"out_{height}-serving_default-{key}"] = output.numpy()
     np.savez(tmp_path / "cases.npz", **cases)
     tolerances = {"float32": 1e-5, "float16": 1e-2, "int8": 2e-2}
@@ -92,7 +93,7 @@ def test_channels_without_spread(files, model, images, quantize):
         image = images[:1].astype(np.float32)
         image[..., 1] = np.where(image[..., 0] > 90, *levels)
         found = serve(image=image)["probability"]
-        expected = segment(model, 32, tf.constant(image))["probability"]
+        expected = segment(model, Preprocessor(32), tf.constant(image))["probability"]
         np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
@@ -118,7 +119,8 @@ def test_dice_of_single_images_is_that_of_the_graph(files, model, small_phantom)
         for pair in zip(ref.files, ref.label, strict=True)
     ]
     for image, mask in pairs:
-        found = segment(model, 32, tf.constant(read_image(image)[None]))["mask"].numpy() == 1
+        picture = tf.constant(read_image(image)[None])
+        found = segment(model, Preprocessor(32), picture)["mask"].numpy() == 1
         truth = read_mask(mask)[None, ..., None]
         counts += 2 * (found & truth).sum(), found.sum() + truth.sum()
     parity = read_parity(files["float32"])
@@ -131,7 +133,7 @@ def test_int8_keeps_the_dice_of_a_trained_network(small_phantom, tmp_path, monke
     keras.utils.set_random_seed(0)
     options = {"skips": (1, 2), "attention_at": (2,), "activation": "relu", "edge": False}
     model = agd_autoencoder((32, 32, 3), filters=(8, 16), **options)
-    patients = list(read_prepared(find_data_set(small_phantom), 32))
+    patients = list(read_prepared(find_data_set(small_phantom), Preprocessor(32)))
     inputs = np.concatenate([prepared for _, prepared, _ in patients])
     masks = np.concatenate([truth for *_, truth in patients])[..., None]
     model.compile(keras.optimizers.Adam(0.01), {"mask": "binary_crossentropy"})

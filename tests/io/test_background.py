@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from agd_keras.data.preprocess import normalize_patient, prepare_patient
+from agd_keras.data.preprocess import normalize_patient
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.io.background import LIMIT, is_dark_around, settle_background
 from agd_keras.io.case import settle_channels, stack_channels
@@ -116,7 +117,7 @@ def test_one_voxel_that_is_no_number_is_air(value):
     raw, _ = head()
     broken = raw.copy()
     broken[2, 1, 1, 1] = value
-    np.testing.assert_array_equal(prepare_patient(broken, 16), prepare_patient(raw, 16))
+    np.testing.assert_array_equal(Preprocessor(16).prepare(broken), Preprocessor(16).prepare(raw))
     shifted = broken - 5000  # also where air is not 0
     np.testing.assert_allclose(normalize_patient(shifted), normalize_patient(raw), atol=1e-3)
 

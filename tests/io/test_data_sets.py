@@ -13,6 +13,7 @@ from pydicom.uid import MRImageStorage, generate_uid
 
 from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
 from agd_keras.io.data_set import LAYOUTS, check_cases, find_data_set, recognise_layout
@@ -156,8 +157,8 @@ def test_every_layout_gives_the_same_network_input_and_split(kind, patients, tmp
     assert recognise_layout(root) == layout
     cases = find_data_set(root)
     assert check_cases(cases) == []
-    expected = build_cache(find_data_set(kaggle), 16, tmp_path / "a")
-    found = build_cache(cases, 16, tmp_path / "b")
+    expected = build_cache(find_data_set(kaggle), Preprocessor(16), tmp_path / "a")
+    found = build_cache(cases, Preprocessor(16), tmp_path / "b")
     assert len(found.slices) == len(expected.slices) == 20
     for one, other in zip(found.slices, expected.slices, strict=True):
         assert found.path(one).read_bytes() == expected.path(other).read_bytes()
@@ -247,7 +248,7 @@ def test_damaged_nnunet_folders(damage, messages, patients, tmp_path):
     write_nnunet(tmp_path / "data", patients[1])
     damage(tmp_path / "data")
     with pytest.raises(InputError) as error:
-        build_cache(find_data_set(tmp_path / "data"), 16, tmp_path / "cache")
+        build_cache(find_data_set(tmp_path / "data"), Preprocessor(16), tmp_path / "cache")
     for message in messages:
         assert message in str(error.value)
 

@@ -8,6 +8,7 @@ import yaml
 
 from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.splits import Fold, save_folds
 from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
@@ -113,7 +114,7 @@ def test_patients_are_known_by_their_images(make_run, scans, tmp_path, split):
     if split == "record":
         parts = tuple(tuple(f"{one}_1" for one in part) for part in parts)
     model = make_run([Fold(0, *parts)], split) / "fold-0" / "model.keras"
-    write_fingerprints(tmp_path, build_cache(scans, 16, root=tmp_path / "cache"))
+    write_fingerprints(tmp_path, build_cache(scans, Preprocessor(16), root=tmp_path / "cache"))
     origin = find_origin(model, renamed(scans))
     assert origin["patients_seen_in_training"] == 2
     metrics = {"protocol": origin | {"split": "subject"}, "subjects": dict.fromkeys("abcd")}

@@ -14,6 +14,7 @@ import pytest
 
 from agd_keras.config import make_config, merge, parse_setting
 from agd_keras.data.cache import build_cache
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
 from agd_keras.io.data_set import find_data_set
@@ -92,7 +93,7 @@ def test_tasks_of_ray(ray_of_two_workers, monkeypatch):
 def make_run(root: Path, data: Path) -> Path:
     config = make_config(merge(CONFIG, {"data": {"path": str(data)}}))
     cases = find_data_set(data)
-    cache = build_cache(cases, 32)
+    cache = build_cache(cases, Preprocessor(32))
     options = config.data
     folds = make_folds(cache.slices, cache.areas, options.folds, options.split, 0, options.portions)
     open_run(root, config, folds, cases, cache.digests, resume=False, overwrite=False)

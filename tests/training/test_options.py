@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from agd_keras.config import make_config
 from agd_keras.data.cache import build_cache
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.io.data_set import find_data_set
 from agd_keras.losses import EdgeCrossEntropy, make_loss
 from agd_keras.models.registry import Head, Network
@@ -131,7 +132,9 @@ def test_learning_rate_that_does_not_follow_the_steps(schedule):
 
 @pytest.fixture(scope="module")
 def fold(small_phantom, tmp_path_factory):
-    cache = build_cache(find_data_set(small_phantom), 16, tmp_path_factory.mktemp("cache"))
+    cache = build_cache(
+        find_data_set(small_phantom), Preprocessor(16), tmp_path_factory.mktemp("cache")
+    )
     return cache, cache.slices[:24], cache.slices[24:]
 
 

@@ -14,6 +14,7 @@ from agd_keras.cli import evaluate as evaluate_command
 from agd_keras.cli import options
 from agd_keras.cli import train as train_command
 from agd_keras.config import load_config, make_config
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.inference.predictor import Predictor, load_model, load_predictor
 from agd_keras.runs.train import train
@@ -160,7 +161,10 @@ def test_layers_that_are_not_known_are_named(tmp_path, folder):
 
 
 def test_predictor_refuses_what_does_not_fit():
-    predictor = Predictor([foreign(channels=4)])
+    with pytest.raises(InputError, match="a network of 4 channels, and nothing is stored with it"):
+        Predictor([foreign(channels=4)])
+    own = Preprocessor(32, ("T1", "T1c", "T2", "FLAIR"))
+    predictor = Predictor([foreign(channels=4)], preprocessor=own)
     images = np.zeros((2, 32, 32, 3), "uint8")
     for predict in (predictor.predict_patient, lambda images: predictor.explain(images, 0)):
         with pytest.raises(InputError, match="slices of 3 channels: the model takes 4 channels"):

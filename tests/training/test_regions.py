@@ -17,6 +17,7 @@ from agd_keras.data.cache import build_cache
 from agd_keras.data.dataset import make_dataset
 from agd_keras.data.datasets import find_data
 from agd_keras.data.preprocess import resize_mask
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.inference.predict_files import predict_files
 from agd_keras.inference.predictor import load_model, load_predictor
@@ -63,10 +64,10 @@ def test_labels_are_read_by_region(labelled, labels):
 
 
 def test_cache_holds_a_bit_for_each_region(labelled, labels, tmp_path):
-    several = build_cache(find_data(labelled, regions=REGIONS), 16, tmp_path)
-    again = build_cache(find_data(labelled, regions=REGIONS), 16, tmp_path)
-    one = build_cache(find_data(labelled), 16, tmp_path)
-    core = build_cache(find_data(labelled, regions={"core": (1, 4)}), 16, tmp_path)
+    several = build_cache(find_data(labelled, regions=REGIONS), Preprocessor(16), tmp_path)
+    again = build_cache(find_data(labelled, regions=REGIONS), Preprocessor(16), tmp_path)
+    one = build_cache(find_data(labelled), Preprocessor(16), tmp_path)
+    core = build_cache(find_data(labelled, regions={"core": (1, 4)}), Preprocessor(16), tmp_path)
     assert len({several.fingerprint, one.fingerprint, core.fingerprint}) == 3
     assert several == again
     assert list(again.regions) == list(REGIONS)  # in the order of the channels
@@ -90,7 +91,7 @@ def test_cache_holds_a_bit_for_each_region(labelled, labels, tmp_path):
 
 
 def test_batches_move_all_regions_alike(labelled, tmp_path):
-    cache = build_cache(find_data(labelled, regions=REGIONS), 32, tmp_path)
+    cache = build_cache(find_data(labelled, regions=REGIONS), Preprocessor(32), tmp_path)
     plain, strong = (
         make_dataset(cache, cache.slices, 8, recipe, seed=3, training=True, tumor_sampling=1.0)
         for recipe in ("none", "strong")
@@ -264,7 +265,7 @@ def test_labels_that_no_file_names_are_found_out_by_reading(labelled, tmp_path):
     ]
     table.write_text("\n".join(["case,flair,label", *rows]))
     with pytest.raises(InputError, match="regions enhancing: expected label 4 in some case, found"):
-        build_cache(find_data(table, regions=REGIONS), 16, tmp_path / "cache")
+        build_cache(find_data(table, regions=REGIONS), Preprocessor(16), tmp_path / "cache")
 
 
 def test_what_there_is_for_one_region_only_is_refused_at_once(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agd_keras.config import RunConfig, differences, load_config, make_config, merge
 from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
 from agd_keras.files import write_csv
@@ -240,7 +241,7 @@ def test_rounds_are_ranked_and_the_best_config_trains_again(trainer, small_phant
     assert "| learning_rate |" in table and "- note" in table
 
     # Neither trained on nor scored: the patients that test.
-    slices = build_cache(find_data_set(small_phantom), 32).slices
+    slices = build_cache(find_data_set(small_phantom), Preprocessor(32)).slices
     folds = make_folds(slices, {one.name: 1 for one in slices}, 3, portions=6)
     assert len(made.trained) == 6
     patients = {one.patient for one in slices}

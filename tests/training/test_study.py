@@ -13,6 +13,7 @@ from PIL import Image
 
 from agd_keras.config import differences, load_config, make_config, merge, parse_setting
 from agd_keras.data.cache import build_cache
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.slices import Slice, places
 from agd_keras.data.splits import load_folds, make_folds, select
 from agd_keras.errors import InputError
@@ -68,7 +69,7 @@ def trained(monkeypatch):
         folder.mkdir()
         record_environment(folder / "environment.json", config, "same")
         protocol = {"split": config.data.split, "augmentation": config.data.augment}
-        slices = build_cache(cases, 32).slices
+        slices = build_cache(cases, Preprocessor(32)).slices
         scored = places(select(slices, fold.test, config.data.split))
         test = [ref for ref in cases if ref.case_id in scored]
         metrics = evaluate(predict, test, surface=False, protocol=protocol, scored=scored)
@@ -363,6 +364,6 @@ def test_a_study_of_networks_that_resumes(small_phantom, tmp_path):
     ]
     assert len(changes) == 6
     assert results["differences"]["record"]["dice"]["value"] == pytest.approx(np.mean(changes))
-    fingerprint = build_cache(find_data_set(small_phantom), 32).data_fingerprint
+    fingerprint = build_cache(find_data_set(small_phantom), Preprocessor(32)).data_fingerprint
     assert results["protocol"]["data_fingerprint"] == fingerprint
     assert (out / "record" / "report.html").is_file()

@@ -210,14 +210,14 @@ def test_ablation_trains_record_wise_with_whole_patients(tiny, tmp_path, monkeyp
 
 
 def test_cache_holds_what_the_predictor_sees(small_phantom):
-    from agd_keras.data.preprocess import prepare_patient
+    from agd_keras.data.preprocessor import Preprocessor
 
     cases = find_data_set(small_phantom)
-    cache = build_cache(cases, 32)
+    cache = build_cache(cases, Preprocessor(32))
     case, label = read_labelled(cases[0])
     own = by_case(cache.slices)[cases[0].case_id]
     cached = np.stack([cache.read(one)[0] for one in own])
-    np.testing.assert_allclose(cached, prepare_patient(case.images, 32), atol=2e-3)
+    np.testing.assert_allclose(cached, Preprocessor(32).prepare(case.images), atol=2e-3)
     np.testing.assert_array_equal(cache.read_mask(cases[0].case_id), label)
 
 

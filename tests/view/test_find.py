@@ -16,8 +16,8 @@ from PIL import Image
 from agd_keras.data.anatomy import make_patient
 from agd_keras.data.datasets import find_data
 from agd_keras.data.preprocess import resize_probability
+from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
-from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.predict_files import predict_files
 from agd_keras.inference.predictor import Predictor
 from agd_keras.models import agd_autoencoder
@@ -182,7 +182,7 @@ def test_what_a_network_sees_is_normalised_as_it_was_in_training():
     images = np.stack(make_patient(1, 0, 4, 48)[0])
     model = agd_autoencoder((32, 32, 3), filters=(4, 8))
     for kind in ("tissue", "brain"):
-        predictor = Predictor([model], calibration=Calibration(normalization=kind))
+        predictor = Predictor([model], preprocessor=Preprocessor(32, normalization=kind))
         layers = predict_layers(predictor, images, None)
         edge = predictor.explain(images, 1)["edge"]
         np.testing.assert_allclose(

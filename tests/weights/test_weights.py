@@ -3,14 +3,57 @@
 import hashlib
 import shutil
 
+import numpy as np
 import pytest
 
 from agd_keras import weights
 from agd_keras.config import differences, load_config, make_config
+from agd_keras.data.phantom import make_phantom
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
+from agd_keras.inference.predict_case import predict_case
 from agd_keras.inference.predictor import load_model, load_predictor
+from agd_keras.io.data_set import find_data_set
+from agd_keras.io.labels import read_labelled
 from agd_keras.weights import find_model, shipped
+
+# SHA-256 of the masks, uint8, of the phantoms 4, 6 and 7, as these weights predicted them when they
+# were released. No probability there is within 1e-4 of the threshold, which is far more than
+# machines differ by.
+MASKS = {
+    "agd_tiny": (
+        "e2f27b1ebf14113985720cca155c6d9d0529931914e68ad904976467f1843114",
+        "4bf2bb265a0de6b80e9f8ff87acbb488ecb1eef44118059be4b1992da3ce5356",
+        "adddec7c3cd13540874634e136cb45240f3d3bcd53fcfc637e242b9c1130bd03",
+    ),
+    "agd_small": (
+        "bcdeaa8accfdd49bc05e815890ffed333142884475a4d9a055634dce4b0f25ab",
+        "a1ca45f22ec4e7b7894d42cb570a2d3db68789358ecbffa62824a796dc956498",
+        "de1a88af70a48f0339d09d782b73ea05297e2f1d83a172bbd63108c49530da7d",
+    ),
+    "agd_scanners": (
+        "46df65bed30085135de6ceb4b868f4cc4c3346dcd19004ecd047379bd4c6140a",
+        "80be408e35a8e10a2a6e7d4c1f2cd226a13fab0be511b621cdb38c9ec6c2f154",
+        "f7fa698b3a30b0339693ed348258d8583e54fc33fe7b71eb28dd4b42e9d5ddfc",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    root = make_phantom(tmp_path_factory.mktemp("data") / "p", patients=7, slices=8, size=96)
+    return [read_labelled(ref)[0] for ref in find_data_set(root) if ref.case_id[-1] in "467"]
+
+
+@pytest.mark.parametrize("preset", shipped())
+def test_shipped_weights_predict_the_masks_of_their_release(preset, phantoms):
+    predictor = load_predictor(preset)
+    threshold = predictor.calibration.threshold
+    for case, expected in zip(phantoms, MASKS[preset], strict=True):
+        probability = predict_case(predictor, case)
+        assert np.abs(probability - threshold).min() > 1e-4
+        mask = (probability >= threshold).astype(np.uint8)
+        assert hashlib.sha256(mask.tobytes()).hexdigest() == expected
 
 
 @pytest.mark.parametrize("preset", shipped())

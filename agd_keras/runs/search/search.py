@@ -8,6 +8,7 @@ from typing import Any
 from agd_keras.config import RunConfig, make_config, save_config
 from agd_keras.data.cache import Cache, build_cache
 from agd_keras.data.datasets import find_data
+from agd_keras.data.preprocessor import preprocessor_of
 from agd_keras.data.splits import Fold
 from agd_keras.errors import InputError
 from agd_keras.io.fingerprint import digest_cases
@@ -116,7 +117,7 @@ def search(
         check_search(out, settings, resume, overwrite)
         data = config.data
         cases = find_data(data.path, data.layout, data.persons, data.regions)
-        cache = build_cache(cases, data.image_size, None, progress, data.normalization)
+        cache = build_cache(cases, preprocessor_of(data), progress=progress)
         # What cannot be trained at all is known at once.
         for number, one in enumerate(rounds or [Round({})]):
             try:
@@ -218,8 +219,7 @@ def _train(
     try:
         config = with_options(make_config(settings["config"]), options)
         save_config(config, folder / "config.yaml")
-        normalization = config.data.normalization
-        cache = build_cache(cases, config.data.image_size, normalization=normalization)
+        cache = build_cache(cases, preprocessor_of(config.data))
         folds = chosen_folds(config, cache, settings["folds"])
         return train_trial(config, cache, folds, folder, report)
     except InputError as error:
