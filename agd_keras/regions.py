@@ -119,6 +119,17 @@ def by_region(array: np.ndarray) -> np.ndarray:
     return array if array.ndim == 4 else array[..., None]
 
 
+def drop_axis(array: np.ndarray) -> np.ndarray:
+    """Takes the axis of the regions, the last one, from an array of a single one.
+
+    Example:
+
+    >>> drop_axis(np.zeros((5, 4, 3, 1))).shape, drop_axis(np.zeros((5, 4, 3, 2))).shape
+    ((5, 4, 3), (5, 4, 3, 2))
+    """
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
 def first(array: np.ndarray) -> np.ndarray:
     """Returns the masks or probabilities of the first region, `(slices, height, width)`."""
     return by_region(array)[..., 0]

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from agd_keras.data.preprocessor import Preprocessor
+from agd_keras.export.parity import dice_rows
 from agd_keras.text import markdown, markdown_code
 from agd_keras.wording import counted
 
@@ -22,7 +23,7 @@ autoencoder made with `agd_keras` {version}.
 {usage}
 
 Channels are pre-contrast T1, FLAIR and post-contrast T1, in this order; a missing one is filled
-with FLAIR. A pixel is tumour where the probability is at least {threshold:g}.
+with FLAIR. A pixel is tumour where the probability is at least {threshold:g}.{regions}
 
 ## Where it comes from
 
@@ -46,6 +47,9 @@ averaging where it shrinks), normalised over all slices of the patient, each cha
 {normalized} Outputs {outputs}: probabilities, float32
 `(batch, {size}, {size}, 1)`, `mask` that of tumour.
 """
+REGIONS = """
+Masks and probabilities have a channel for each region, in this order: {names}. Where a shape of
+theirs is given with 1 at its end, it is their number."""
 NORMALIZED = {
     "tissue": """\
 Tissue is what is brighter than the channel's mean; subtract the tissue's mean, divide by its
@@ -87,11 +91,12 @@ def model_card(origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str)
         Markdown.
     """
     lines = ["| | Dice over all pixels | mean Dice of patients |", "|---|---:|---:|"]
-    for name, dice in parity["dice"].items():
-        lines.append(f"| {markdown(name)} | {dice:.4f} | {parity['patient_dice'][name]:.4f} |")
+    for name, dice, patient_dice in dice_rows(parity):
+        lines.append(f"| {markdown(name)} | {dice:.4f} | {patient_dice:.4f} |")
     known = [
         f"- {key.replace('_', ' ')}: {markdown(value)}" for key, value in origin.items() if value
     ]
+    names = ", ".join(map(markdown, parity.get("regions", ())))
     differences = (f"{one['max']:.1e} (`{name}`)" for name, one in parity["difference"].items())
     return CARD.format(
         artefact=markdown(parity["artefact"]),
@@ -102,6 +107,7 @@ def model_card(origin: Mapping[str, Any], parity: Mapping[str, Any], usage: str)
         data=markdown_code(parity["data"]),
         version=parity["versions"]["agd_keras"],
         usage=usage.strip(),
+        regions=REGIONS.format(names=names) if names else "",
         origin="\n".join(known),
         table="\n".join(lines),
         differences=", ".join(differences),

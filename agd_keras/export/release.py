@@ -23,7 +23,6 @@ from agd_keras.inference.exported import is_artefact
 from agd_keras.inference.predictor import load_predictor
 from agd_keras.inference.stored_preprocessor import write_preprocessor
 from agd_keras.locks import locked
-from agd_keras.regions import names_of
 from agd_keras.runs.provenance import find_origin
 from agd_keras.weights import find_model
 
@@ -73,10 +72,7 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
     if is_artefact(find_model(model)):
         raise InputError(f"{model}: expected a .keras file or a run folder, found an export")
     predictor = load_predictor(model)
-    if names_of(predictor.regions):
-        found = ", ".join(predictor.regions)
-        raise InputError(f"{model}: finds {found}; only a model of one region can be exported")
-    samples = choose_samples(model, data)
+    samples = choose_samples(model, data, predictor.regions)
     origin = find_origin(model, samples.scored)
     return Source(
         ensemble_model(predictor.models),

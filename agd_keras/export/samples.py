@@ -4,17 +4,19 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from agd_keras.config import load_config
-from agd_keras.data.datasets import data_root, find_data
+from agd_keras.data.datasets import choose_regions, data_root, find_data
 from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.splits import load_folds
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.geometry import square_view
 from agd_keras.io.labels import read_labelled
+from agd_keras.regions import Regions
 from agd_keras.weights import find_model
 
 logger = logging.getLogger(__name__)
@@ -42,13 +44,18 @@ class Samples:
     representative: list[CaseRef]
 
 
-def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples:
+def choose_samples(
+    model: str | Path,
+    data: str | Path | None = None,
+    regions: Regions = MappingProxyType({}),
+) -> Samples:
     """Picks cases by the run that a model lies in.
 
     Args:
         model: A run folder, or a `.keras` file in one or elsewhere.
         data: `phantom` or a folder. By default the data of the run if it is still there, else
             `phantom`, which a logged line says.
+        regions: What the model finds, see `choose_regions`.
 
     Returns:
         The validation patients of the model's first fold, with those that it was trained on as
@@ -78,7 +85,7 @@ def choose_samples(model: str | Path, data: str | Path | None = None) -> Samples
         why = f"the data of the run, {own}, are not here" if own else "the model names no data"
         logger.warning("%s: %s, compared on the phantom; --data names others", model, why)
         data = "phantom"
-    cases = find_data(data, **how)
+    cases = choose_regions(find_data(data, **how), regions)
     if settings.get("split") == "subject":  # else no patient is new to the model
         known = {case.patient_id for case in cases}
         for fold in load_folds(run / "folds.json"):
@@ -108,7 +115,8 @@ def read_prepared(
 
     Yields:
         Images in a square field of view, `(slices, height, width, 3)`; network input, float32,
-        `(slices, image_size, image_size, 3)`; masks, boolean, `(slices, height, width)`.
+        `(slices, image_size, image_size, 3)`; masks, boolean, `(slices, height, width)`, with
+        an axis for the regions at the end where there are several.
 
     Raises:
         InputError: A file cannot be used.
@@ -116,6 +124,6 @@ def read_prepared(
     for ref in cases:
         case, label = read_labelled(ref)
         images, where = square_view(case.images, case.spacing)
-        truth = np.zeros(images.shape[:3], bool)
+        truth = np.zeros((*images.shape[:3], *label.shape[3:]), bool)
         truth[where] = label
         yield images, preprocessor.prepare(images), truth

@@ -14,6 +14,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.files import without_patterns
+from agd_keras.regions import drop_axis
 from agd_keras.text import clean
 
 SIGNATURE = "model"
@@ -120,7 +121,8 @@ def load_patient(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
 
     Returns:
         Function of images `(slices, height, width, 3)`, all slices of one patient, that returns
-        calibrated probabilities, float32 `(slices, height, width)`.
+        calibrated probabilities, float32 `(slices, height, width)`, with an axis for the regions at
+        the end where there are several.
 
     Raises:
         InputError: The file is missing or damaged.
@@ -135,7 +137,7 @@ def load_patient(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
 
     def predict(images: np.ndarray) -> np.ndarray:
         (answer,) = session.run([PROBABILITY], {"image": np.asarray(images, np.float32)})
-        return answer[..., 0]
+        return drop_axis(answer)
 
     return predict
 
