@@ -121,7 +121,7 @@ def choose_regions(cases: Iterable[CaseRef], regions: Regions) -> list[CaseRef]:
     Args:
         cases: The cases.
         regions: Labels by name of the region; none for one region of all labels. Of DICOM
-            segmentations a label is the number of a segment.
+            segmentations a region is the segment of its name, else those of its numbers.
 
     Returns:
         The cases, each with the regions.

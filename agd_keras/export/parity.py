@@ -274,7 +274,7 @@ def parity_table(parity: Mapping[str, Any]) -> Any:
     for column in ("", "Dice", "mean Dice of patients", "ms a slice"):
         table.add_column(column, justify="right" if column else "left")
     for name, dice, patient_dice in dice_rows(parity):
-        latency = parity["latency_ms"].get(name)
+        latency = parity["latency_ms"].get(name.partition(",")[0])
         figures = (f"{dice:.4f}", f"{patient_dice:.4f}")
         table.add_row(name, *figures, "" if latency is None else f"{latency:.1f}")
     differences = (f"{name} {one['max']:.1e}" for name, one in parity["difference"].items())

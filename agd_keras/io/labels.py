@@ -74,16 +74,16 @@ def _read_nifti(ref: CaseRef, case: Case) -> np.ndarray:
 
 def _read_dicom(ref: CaseRef, case: Case) -> np.ndarray:
     """All segments of segmentations, or of each region its own, by the place of their voxels."""
-    wanted = list(ref.regions.values()) or [()]
-    masks = [_read_segments(ref, case, numbers) for numbers in wanted]
+    wanted = list(ref.regions.items()) or [("", ())]
+    masks = [_read_segments(ref, case, *region) for region in wanted]
     return np.stack(masks, axis=-1) if len(masks) > 1 else masks[0]
 
 
-def _read_segments(ref: CaseRef, case: Case, numbers: tuple[int, ...]) -> np.ndarray:
+def _read_segments(ref: CaseRef, case: Case, name: str, numbers: tuple[int, ...]) -> np.ndarray:
     affine = _affine(case)
     volume = from_axial(np.zeros(case.images.shape[:3], bool), affine).copy()
     for path in ref.label:
-        points = _segmented_points(path, numbers)
+        points = _segmented_points(path, name, numbers)
         found = np.linalg.inv(affine) @ np.column_stack([points, np.ones(len(points))]).T
         voxels = np.rint(found[:3]).astype(int)
         off = np.abs(found[:3] - voxels).max(initial=0)
@@ -100,16 +100,21 @@ def _affine(case: Case) -> np.ndarray:
     return case.affine
 
 
-def _segmented_points(path: Path, numbers: tuple[int, ...] = ()) -> np.ndarray:
+def _segmented_points(path: Path, name: str = "", numbers: tuple[int, ...] = ()) -> np.ndarray:
     """Where the marked voxels of a DICOM segmentation lie: mm to right, front and top.
 
-    Of the segments of some numbers, or of all.
+    Of the segment that is called like a region, else of those of its numbers; or of all.
     """
     import highdicom as hd
 
     with one_line(path, "DICOM segmentation"):
         segmentation = hd.seg.segread(path)
-        chosen = [number for number in numbers if number in segmentation.segment_numbers]
+        labels = {
+            number: segmentation.get_segment_description(number).segment_label
+            for number in segmentation.segment_numbers
+        }
+        named = [number for number, label in labels.items() if name and label == name]
+        chosen = named or [number for number in numbers if number in labels]
         if numbers and not chosen:
             return np.empty((0, 3))
         volume = segmentation.get_volume(

@@ -1,11 +1,13 @@
 """The network of a config, compiled with its loss and optimiser."""
 
+import logging
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 
 from agd_keras.config import ModelConfig, OwnModelConfig, RunConfig, TrainingConfig
+from agd_keras.data.datasets import resolve_regions
 from agd_keras.errors import InputError
 from agd_keras.inference.predictor import load_model
 from agd_keras.losses import EdgeCrossEntropy, make_loss
@@ -18,7 +20,9 @@ from agd_keras.training.devices import (
     over_replicas,
     synchronize,
 )
-from agd_keras.training.warm_start import copy_weights, freeze
+from agd_keras.training.warm_start import copy_weights, freeze, layers_anew
+
+logger = logging.getLogger(__name__)
 
 SIDE = 32  # of a batch that only makes variables, in pixels
 
@@ -161,10 +165,14 @@ def check_network(config: RunConfig) -> None:
     options = config.training
     if isinstance(config.model, ModelConfig) and not options.init and options.freeze == "none":
         return
-    regions = len(config.data.regions) or 1
-    model, heads = make_network(config.model, config.data.image_size, regions=regions)
+    regions = resolve_regions(config.data.path, config.data.regions)
+    count = len(regions) or 1
+    model, heads = make_network(config.model, config.data.image_size, regions=count)
     if options.init:
-        copy_weights(model, load_model(options.init, compiled=False), options.init)
+        anew = layers_anew(options.init, regions)
+        copy_weights(model, load_model(options.init, compiled=False), options.init, anew)
+        if anew:
+            logger.info("--init %s: finds other regions, its head starts anew", options.init)
     freeze(model, options.freeze)
     if isinstance(config.model, ModelConfig):
         return

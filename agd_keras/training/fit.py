@@ -22,7 +22,7 @@ from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.checkpoint import STATE, SaveState
 from agd_keras.training.devices import open_devices, resolve_precision, set_seed
 from agd_keras.training.interrupt import noticed
-from agd_keras.training.warm_start import copy_weights, freeze
+from agd_keras.training.warm_start import copy_weights, freeze, layers_anew
 
 # Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
 # ones weigh an eighth.
@@ -80,7 +80,7 @@ def fit_fold(
         side = None if options.sizes else config.data.image_size
         model, heads = make_network(config.model, side, precision, regions)
         if source:
-            copy_weights(model, source, options.init)
+            copy_weights(model, source, options.init, layers_anew(options.init, cache.regions))
         freeze(model, options.freeze)
         compile_model(model, options, steps, devices, heads)
         make_variables(model, devices, heads)

@@ -1,23 +1,47 @@
 """A training that starts from the weights of another model, of which a part may stay as it is."""
 
+from collections.abc import Collection
 from itertools import zip_longest
 
 import keras
 
 from agd_keras.errors import InputError
+from agd_keras.inference.calibration import read_calibration
 from agd_keras.layers import EdgeAttention
+from agd_keras.regions import Regions
+from agd_keras.weights import find_model
 
 # Up to the bottleneck, by how their names begin; and the edge detector ahead of them.
 ENCODER = ("stem", "encoder")
+HEAD = "head"  # the layer that makes the mask
 
 
-def copy_weights(model: keras.Model, source: keras.Model, name: str) -> None:
+def layers_anew(init: str, regions: Regions) -> tuple[str, ...]:
+    """Names the layers that do not start from a model: the head, if that finds other regions.
+
+    Args:
+        init: A preset with weights, a `.keras` file or a run folder.
+        regions: What is to be found.
+
+    Example:
+
+    >>> layers_anew("agd_tiny", {}), layers_anew("agd_tiny", {"core": (1, 4)})
+    ((), ('head',))
+    """
+    own = read_calibration(find_model(init)).regions
+    return () if list(own.items()) == list(regions.items()) else (HEAD,)
+
+
+def copy_weights(
+    model: keras.Model, source: keras.Model, name: str, anew: Collection[str] = ()
+) -> None:
     """Copies all weights, layer by layer; the size of the image may be another.
 
     Args:
         model: The network that will be trained.
         source: A network of the same architecture.
         name: What to call the source in an error.
+        anew: Names of layers that stay as they are, see `layers_anew`.
 
     Raises:
         InputError: The networks take different numbers of channels, or a layer does not fit;
@@ -33,7 +57,10 @@ def copy_weights(model: keras.Model, source: keras.Model, name: str) -> None:
     takes, has = (one.input_shape[-1] for one in (model, source))
     if takes != has:
         raise InputError(f"--init {name}: takes {has} channels, expected {takes} as the data has")
-    own, given = ([layer for layer in one.layers if layer.weights] for one in (model, source))
+    own, given = (
+        [layer for layer in one.layers if layer.weights and layer.name not in anew]
+        for one in (model, source)
+    )
     for mine, theirs in zip(own, given, strict=False):
         shapes = [[tuple(one.shape) for one in layer.weights] for layer in (theirs, mine)]
         if shapes[0] != shapes[1]:

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from agd_keras.cli import evaluate as evaluate_command
+from agd_keras.cli import export as export_command
 from agd_keras.cli import train as train_command
 from agd_keras.data.cache import build_cache
 from agd_keras.data.dataset import make_dataset
@@ -25,6 +26,8 @@ from agd_keras.io.labels import read_labelled
 from agd_keras.io.nifti import read_label_map
 from agd_keras.regions import masks_of
 from agd_keras.runs.train import train
+from agd_keras.training.build import check_network, make_network
+from agd_keras.training.warm_start import copy_weights, layers_anew
 
 REGIONS = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -299,3 +302,74 @@ def test_a_builder_needs_an_argument_for_them(labelled, tmp_path, monkeypatch, c
     expected = "error: model.regions: no such argument of one_region:build, expected some of width"
     assert capsys.readouterr().err.splitlines()[-1] == expected
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "onnx", "tflite"])
+def test_exports_have_a_channel_for_each_region(kind, run, labelled, tmp_path):
+    pytest.importorskip({"saved_model": "tensorflow_serving"}.get(kind, "ai_edge_litert"))
+    pytest.importorskip({"onnx": "tf2onnx"}.get(kind, "tensorflow"))
+    model, data = run[0] / "fold-0" / "model.keras", ["--data", str(labelled)]
+    arguments = ["--model", str(model), *data, "--format", kind, "--out", str(tmp_path / "out")]
+    assert export_command.main(arguments) == 0
+    predictor = load_predictor(model)
+    ref = find_data(labelled)[0]
+    images = read_labelled(ref)[0].images
+    expected = predictor.predict_patient(images)
+    files = {
+        "saved_model": ["out/1"],
+        "onnx": ["out/model.onnx", "out/patient.onnx"],
+        "tflite": ["out/model.tflite"],
+    }
+    for name in files[kind]:
+        made = load_predictor(tmp_path / name)
+        assert list(made.regions) == list(REGIONS)
+        np.testing.assert_allclose(made.predict_patient(images), expected, atol=1e-5)
+    folder = (tmp_path / files[kind][0]) if kind == "saved_model" else tmp_path / "out"
+    parity = json.loads((folder / "parity.json").read_text())
+    assert list(parity["regions"]) == list(REGIONS)
+    assert parity["dice"] == parity["regions"]["whole"]["dice"]
+    for one in parity["regions"].values():
+        assert one["dice"]["artefact"] == pytest.approx(one["dice"]["keras"], abs=1e-3)
+    assert "in this order: whole, core, enhancing" in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_the_page_shows_one_region(run, labelled, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("agd_keras.cli.export.find_page", lambda: tmp_path)
+    monkeypatch.setattr("agd_keras.export.web.find_page", lambda: tmp_path)
+    model = ["--model", str(run[0]), "--data", str(labelled)]
+    assert export_command.main([*model, "--format", "web", "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: --format web: the page shows one region, ")
+    assert error.endswith("finds whole, core, enhancing")
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_models_head_starts_anew_where_regions_differ(run, config, caplog):
+    file = str(run[0] / "fold-0" / "model.keras")
+    source = load_model(file, compiled=False)
+    caplog.set_level("INFO")
+    for regions, anew in (
+        (REGIONS, False),
+        ({"whole": (1, 2, 4), "core": (1, 4)}, True),
+        ({"enhancing": (4,), "whole": (1, 2, 4), "core": (1, 4)}, True),  # another order
+        ({}, True),
+    ):
+        assert layers_anew(file, regions) == (("head",) if anew else ())
+        count = len(regions) or 1
+        model, _ = make_network(config.model, 32, regions=count)
+        before = model.get_layer("head").get_weights()
+        copy_weights(model, source, file, layers_anew(file, regions))
+        for layer in source.layers:
+            own = model.get_layer(layer.name).get_weights()
+            kept = before if anew and layer.name == "head" else layer.get_weights()
+            for mine, theirs in zip(own, kept, strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+        changed = {
+            "data": config.data.model_copy(update={"regions": regions}),
+            "training": config.training.model_copy(update={"init": file}),
+        }
+        caplog.clear()
+        check_network(config.model_copy(update=changed))
+        assert ("its head starts anew" in caplog.text) == anew
+    with pytest.raises(InputError, match="--init .*another architecture"):
+        copy_weights(make_network(config.model, 32)[0], source, file)
