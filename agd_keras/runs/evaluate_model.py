@@ -27,7 +27,7 @@ from agd_keras.io.data_set import check_cases, problems_error
 from agd_keras.io.fingerprint import data_fingerprint
 from agd_keras.io.geometry import square_view
 from agd_keras.locks import locked
-from agd_keras.regions import Regions, names_of
+from agd_keras.regions import names_of
 from agd_keras.runs.provenance import find_origin
 from agd_keras.runs.report import SUMS, write_metrics, write_report
 from agd_keras.viz import charts, overlays
@@ -209,7 +209,9 @@ def evaluate_model(
     cases = find_data(data, layout, persons)
     predictor = load_predictor(model)
     cases = choose_regions(cases, predictor.regions)
-    _check_regions(predictor.regions, uncertainty, second_reader)
+    if second_reader and names_of(predictor.regions):
+        found = ", ".join(predictor.regions)
+        raise InputError(f"--second-reader: expected a model of one region, {model} finds {found}")
     settled = (postprocessing or Postprocessing()).settle(predictor.calibration.threshold)
     settled.check_uncertainty(uncertainty)
     problems = check_cases(cases)
@@ -230,13 +232,6 @@ def evaluate_model(
             postprocessing=settled,
             second_reader=second_reader,
         )
-
-
-def _check_regions(regions: Regions, uncertainty: str | None, reader: str | Path | None) -> None:
-    """Refuses what there is for one region only, before anything is scored."""
-    given = {"--uncertainty": uncertainty, "--second-reader": reader}
-    for option in (option for option, value in given.items() if value and names_of(regions)):
-        raise InputError(f"{option}: expected a model of one region, it finds {', '.join(regions)}")
 
 
 def check_folder(out: Path, overwrite: bool) -> None:

@@ -282,6 +282,7 @@ def write_model_card(
         data=data,
         data_license=data_license,
         parameters=parameters,
+        regions=metrics.get("regions", {}),
         protocol=own_row(metrics)["protocol"],
         warnings=warnings(metrics),
         rows=rows(metrics),
