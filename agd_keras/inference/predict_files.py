@@ -209,6 +209,8 @@ def predict_files(
             logger.info("%s: %s", source.case_id, notes)
         doubt = {"uncertainty": f"{maps.score:.3f}"} if maps else {}
         where = masks[0] if len(masks) == 1 else f"{source.case_id}/"
+        if not all(name.startswith(where) for name in masks):  # regions in files of their own
+            where = "; ".join(masks)
         row = {"case": source.case_id, **found, **doubt, **by_name}
         return {**row, "masks": where, "notes": notes}
 

@@ -222,7 +222,9 @@ def test_regions_side_by_side_have_files_of_their_own(labelled, small_phantom, t
     sums = [volume.sum() for volume in volumes]
     assert sums == [first["voxels_left"], first["voxels_right"]] == [6 * 32 * 20] * 2
     assert first["voxels"] == 6 * 32 * 32
-    assert first["masks"] == f"{first['case']}/"
+    assert first["masks"] == "; ".join(
+        f"{first['case']}_mask_{side}.nii.gz" for side in Apart.regions
+    )
     predict_files(Apart(), [small_phantom / "phantom_001"], tmp_path / "pictures")
     names = {path.name for path in (tmp_path / "pictures").rglob("*_mask*")}
     assert len(names) == 12
