@@ -30,7 +30,7 @@ from agd_keras.inference.stored_preprocessor import read_preprocessor
 from agd_keras.io.case import CHANNELS
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
-from agd_keras.regions import Regions, names_of
+from agd_keras.regions import Regions, by_region, names_of
 from agd_keras.text import clean
 from agd_keras.weights import find_model
 from agd_keras.wording import counted
@@ -206,7 +206,9 @@ class WholePredictor(Predictor):
 
     def explain(self, images: np.ndarray, place: int) -> dict[str, np.ndarray]:
         """Returns the probability in one slice, the one thing that the graph tells."""
-        return {"mask": self._predict(images)[place]}
+        planes = np.moveaxis(by_region(self._predict(images))[place], -1, 0)
+        named = [f"mask {name}" for name in names_of(self.regions)] or ["mask"]
+        return dict(zip(named, planes, strict=True))
 
 
 def load_predictor(model: str | Path) -> Predictor:

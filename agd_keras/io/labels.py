@@ -109,12 +109,13 @@ def _segmented_points(path: Path, name: str = "", numbers: tuple[int, ...] = ())
 
     with one_line(path, "DICOM segmentation"):
         segmentation = hd.seg.segread(path)
-        labels = {
-            number: segmentation.get_segment_description(number).segment_label
-            for number in segmentation.segment_numbers
-        }
-        named = [number for number, label in labels.items() if name and label == name]
-        chosen = named or [number for number in numbers if number in labels]
+        known = segmentation.segment_numbers if numbers else ()
+        named = [
+            number
+            for number in known
+            if segmentation.get_segment_description(number).segment_label == name
+        ]
+        chosen = named or [number for number in numbers if number in known]
         if numbers and not chosen:
             return np.empty((0, 3))
         volume = segmentation.get_volume(

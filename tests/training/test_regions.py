@@ -328,6 +328,9 @@ def test_exports_have_a_channel_for_each_region(kind, run, labelled, tmp_path):
         made = load_predictor(tmp_path / name)
         assert list(made.regions) == list(REGIONS)
         np.testing.assert_allclose(made.predict_patient(images), expected, atol=1e-5)
+        maps = made.explain(images, 2)
+        assert {f"mask {one}" for one in REGIONS} <= maps.keys()
+        assert all(one.shape in ((32, 32), images.shape[1:3]) for one in maps.values())
     folder = (tmp_path / files[kind][0]) if kind == "saved_model" else tmp_path / "out"
     parity = json.loads((folder / "parity.json").read_text())
     assert list(parity["regions"]) == list(REGIONS)
