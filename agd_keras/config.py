@@ -21,6 +21,7 @@ from pydantic import (
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
 from agd_keras.presets import preset_values
+from agd_keras.regions import FROM_DATA, parse_regions
 from agd_keras.text import clean
 from agd_keras.values import merge
 
@@ -30,6 +31,11 @@ Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _as_regions(value: Any) -> Any:
+    """Regions as a file or a command line has them; `dataset` stays until the data is known."""
+    return FROM_DATA if value in (FROM_DATA, [FROM_DATA]) else parse_regions(value)
 
 
 class DataConfig(_Section):
@@ -47,6 +53,13 @@ class DataConfig(_Section):
     )
     missing: Literal["fill", "error"] = Field(
         "fill", description="contrasts that a case lacks: filled by FLAIR, or refused"
+    )
+    regions: Annotated[
+        dict[str, tuple[int, ...]] | Literal["dataset"], BeforeValidator(_as_regions)
+    ] = Field(
+        {},
+        description="what is found, each of some labels, as whole=1,2,4 core=1,4; dataset: as "
+        "dataset.json has them; by default one region of all labels",
     )
     image_size: int = Field(128, ge=16, le=1024, description="side of the network's input, pixels")
     split: Literal["subject", "record"] = Field(

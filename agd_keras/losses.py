@@ -1,7 +1,8 @@
 """Losses for masks of which one pixel in a hundred is tumour, and for the edges of such masks.
 
-Every loss takes truth and probability of shape `(batch, height, width, 1)`, is computed in float32
-whatever the precision policy, and reloads from a saved model.
+Every loss takes truth and probability of shape `(batch, height, width, 1)`, or with a channel for
+each of several regions, over which it is the mean, is computed in float32 whatever the precision
+policy, and reloads from a saved model.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,6 +45,17 @@ def _tversky(
     # The same as 1 - (hit + smooth) / (...), without the cancellation near a perfect prediction.
     wrong = alpha * false_alarm + beta * miss
     return wrong / (hit + wrong + smooth)
+
+
+def _over_regions(
+    loss: Callable[[Tensor, Tensor], Tensor], y_true: Tensor, y_pred: Tensor
+) -> Tensor:
+    """Mean over the regions of a loss that adds up over pixels; of one region the loss itself."""
+    regions = y_pred.shape[-1]
+    if regions == 1:
+        return loss(y_true, y_pred)
+    parts = [loss(y_true[..., n : n + 1], y_pred[..., n : n + 1]) for n in range(regions)]
+    return sum(parts) / regions
 
 
 def _check_per(per: str) -> None:
@@ -94,6 +106,9 @@ class Dice(keras.losses.Loss):
         self.add_up: Callable[[Tensor], Tensor] = _whole
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return _over_regions(self._of_region, y_true, y_pred)
+
+    def _of_region(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return _tversky(y_true, y_pred, 0.5, 0.5, self.smooth / 2, self.per, self.add_up)
 
     def get_config(self) -> dict[str, Any]:
@@ -153,6 +168,9 @@ class FocalTversky(keras.losses.Loss):
         self.add_up: Callable[[Tensor], Tensor] = _whole
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return _over_regions(self._of_region, y_true, y_pred)
+
+    def _of_region(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         loss = _tversky(
             *(y_true, y_pred, self.alpha, self.beta, self.smooth, self.per, self.add_up)
         )
@@ -251,8 +269,8 @@ def mask_boundary(mask: Tensor, width: int = 1) -> Tensor:
 class EdgeCrossEntropy(keras.losses.Loss):
     """Weighted binary cross-entropy of an edge map against the boundary of the mask.
 
-    The target is the mask itself: its boundary is derived here, after augmentation and on the
-    device, and so always fits the mask.
+    The target is the mask itself, of several regions their union: its boundary is derived here,
+    after augmentation and on the device, and so always fits the mask.
 
     Args:
         width: Pixels on each side of the outline that count as edge, 1 or more.
@@ -290,6 +308,8 @@ class EdgeCrossEntropy(keras.losses.Loss):
         self.positive_weight = positive_weight
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        if y_true.shape[-1] > 1:
+            y_true = ops.max(y_true, axis=-1, keepdims=True)
         boundary = mask_boundary(y_true, self.width)
         weight = 1.0 + (self.positive_weight - 1.0) * boundary
         return ops.mean(weight * ops.binary_crossentropy(boundary, y_pred), axis=-1)

@@ -1,7 +1,8 @@
 """Running figures over the pixels of all slices seen, for use while training.
 
 Each keeps confusion counts, so its value is the pooled figure: that of one huge image, not a mean
-of values per batch. Truth and prediction are of shape `(batch, height, width, 1)`.
+of values per batch. Truth and prediction are of shape `(batch, height, width, 1)`, or with a
+channel for each of several regions, over which the value is the mean.
 """
 
 from typing import Any
@@ -21,24 +22,31 @@ class _PixelMetric(keras.metrics.Metric):
     """Counts true positive, false positive and false negative pixels; subclasses divide them."""
 
     def __init__(
-        self, threshold: float = 0.5, name: str | None = None, dtype: str = "float32"
+        self,
+        threshold: float = 0.5,
+        name: str | None = None,
+        dtype: str = "float32",
+        regions: int = 1,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.threshold = threshold
-        self.high = self.add_variable((3,), "zeros", dtype="float32", name="high")
-        self.low = self.add_variable((3,), "zeros", dtype="float32", name="low")
+        self.regions = regions
+        shape = (3,) if regions == 1 else (3, regions)
+        self.high = self.add_variable(shape, "zeros", dtype="float32", name="high")
+        self.low = self.add_variable(shape, "zeros", dtype="float32", name="low")
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> None:
         """Adds the counts of a batch.
 
         Args:
-            y_true: Masks of shape `(batch, height, width, 1)`, values 0 or 1.
+            y_true: Masks of shape `(batch, height, width, regions)`, values 0 or 1.
             y_pred: Probabilities of the same shape.
             sample_weight: One weight for each image, of shape `(batch,)`, or `None`.
         """
         images = ops.shape(y_true)[0]
         truth, probability = (
-            ops.reshape(ops.cast(y, "float32"), (images, -1)) for y in (y_true, y_pred)
+            ops.reshape(ops.cast(y, "float32"), (images, -1, self.regions))
+            for y in (y_true, y_pred)
         )
         truth, prediction = truth > 0.5, probability >= self.threshold
         pixels = (
@@ -46,25 +54,26 @@ class _PixelMetric(keras.metrics.Metric):
             ops.logical_and(ops.logical_not(truth), prediction),
             ops.logical_and(truth, ops.logical_not(prediction)),
         )
-        counts = ops.stack([ops.sum(ops.cast(p, "float32"), axis=-1) for p in pixels])
+        counts = ops.stack([ops.sum(ops.cast(p, "float32"), axis=1) for p in pixels])
         if sample_weight is not None:
-            counts = counts * ops.reshape(ops.cast(sample_weight, "float32"), (1, images))
+            counts = counts * ops.reshape(ops.cast(sample_weight, "float32"), (1, images, 1))
         high = ops.floor(counts / _BASE)
-        low = self.low + ops.sum(counts - high * _BASE, axis=-1)
+        low = self.low + ops.reshape(ops.sum(counts - high * _BASE, axis=1), self.low.shape)
         carry = ops.floor(low / _BASE)
         self.low.assign(low - carry * _BASE)
-        self.high.assign(self.high + ops.sum(high, axis=-1) + carry)
+        self.high.assign(self.high + ops.reshape(ops.sum(high, axis=1), self.high.shape) + carry)
 
     def result(self) -> Tensor:
         hit, false_alarm, miss = ops.unstack(self.high * _BASE + self.low)
         value = ops.divide_no_nan(*self._fraction(hit, false_alarm, miss))
-        return ops.where(hit + false_alarm + miss == 0.0, 1.0, value)
+        return ops.mean(ops.where(hit + false_alarm + miss == 0.0, 1.0, value))
 
     def _fraction(self, hit: Tensor, false_alarm: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "threshold": self.threshold}
+        several = {"regions": self.regions} if self.regions > 1 else {}  # older files have none
+        return {**super().get_config(), "threshold": self.threshold, **several}
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -77,6 +86,7 @@ class Dice(_PixelMetric):
         threshold: A pixel is predicted as tumour at or above this probability.
         name: Name of the metric; Keras puts the name of the output before it (`mask_dice`).
         dtype: Type of the result.
+        regions: Channels of masks and probabilities.
 
     Example:
 
@@ -88,8 +98,14 @@ class Dice(_PixelMetric):
     0.6667
     """
 
-    def __init__(self, threshold: float = 0.5, name: str = "dice", dtype: str = "float32") -> None:
-        super().__init__(threshold, name, dtype)
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        name: str = "dice",
+        dtype: str = "float32",
+        regions: int = 1,
+    ) -> None:
+        super().__init__(threshold, name, dtype, regions)
 
     def _fraction(self, hit: Tensor, false_alarm: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         return 2.0 * hit, 2.0 * hit + false_alarm + miss
@@ -105,6 +121,7 @@ class IoU(_PixelMetric):
         threshold: A pixel is predicted as tumour at or above this probability.
         name: Name of the metric; Keras puts the name of the output before it (`mask_iou`).
         dtype: Type of the result.
+        regions: Channels of masks and probabilities.
 
     Example:
 
@@ -115,8 +132,14 @@ class IoU(_PixelMetric):
     0.5
     """
 
-    def __init__(self, threshold: float = 0.5, name: str = "iou", dtype: str = "float32") -> None:
-        super().__init__(threshold, name, dtype)
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        name: str = "iou",
+        dtype: str = "float32",
+        regions: int = 1,
+    ) -> None:
+        super().__init__(threshold, name, dtype, regions)
 
     def _fraction(self, hit: Tensor, false_alarm: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         return hit, hit + false_alarm + miss
@@ -133,6 +156,7 @@ class Precision(_PixelMetric):
         threshold: A pixel is predicted as tumour at or above this probability.
         name: Name of the metric; Keras puts the name of the output before it (`mask_precision`).
         dtype: Type of the result.
+        regions: Channels of masks and probabilities.
 
     Example:
 
@@ -144,9 +168,13 @@ class Precision(_PixelMetric):
     """
 
     def __init__(
-        self, threshold: float = 0.5, name: str = "precision", dtype: str = "float32"
+        self,
+        threshold: float = 0.5,
+        name: str = "precision",
+        dtype: str = "float32",
+        regions: int = 1,
     ) -> None:
-        super().__init__(threshold, name, dtype)
+        super().__init__(threshold, name, dtype, regions)
 
     def _fraction(self, hit: Tensor, false_alarm: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         return hit, hit + false_alarm
@@ -163,6 +191,7 @@ class Recall(_PixelMetric):
         threshold: A pixel is predicted as tumour at or above this probability.
         name: Name of the metric; Keras puts the name of the output before it (`mask_recall`).
         dtype: Type of the result.
+        regions: Channels of masks and probabilities.
 
     Example:
 
@@ -174,9 +203,13 @@ class Recall(_PixelMetric):
     """
 
     def __init__(
-        self, threshold: float = 0.5, name: str = "recall", dtype: str = "float32"
+        self,
+        threshold: float = 0.5,
+        name: str = "recall",
+        dtype: str = "float32",
+        regions: int = 1,
     ) -> None:
-        super().__init__(threshold, name, dtype)
+        super().__init__(threshold, name, dtype, regions)
 
     def _fraction(self, hit: Tensor, false_alarm: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         return hit, hit + miss

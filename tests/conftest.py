@@ -1,15 +1,18 @@
 """What many tests share: a small phantom data set, and a few patients with a known predictor."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
+from scipy import ndimage
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Several processes test side by side: each has a core of its own, more would be in the way.
@@ -132,3 +135,30 @@ def metrics(dataset, shifted):
 def patients(dataset):
     """The case and the mask of each patient."""
     return {ref.case_id: read_labelled(ref) for ref in dataset}
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory) -> Path:
+    """The small phantom in the layout of nnU-Net, its tumour in three shells: 2, 1, and 4 inside.
+
+    The last two patients have no label 4.
+    """
+    from agd_keras.data.phantom import make_phantom
+
+    root = tmp_path_factory.mktemp("labelled")
+    phantom = find_data_set(make_phantom(root / "phantom", patients=6, slices=6, size=32))
+    for place, ref in enumerate(phantom):
+        case, tumour = read_labelled(ref)
+        depth = np.stack([ndimage.distance_transform_edt(plane) for plane in tumour])
+        labels = np.where(depth > 1.5, 1, 2) * tumour
+        labels[(depth > 2.5) & (place < 4)] = 4
+        volumes = {f"imagesTr/{ref.case_id}_{n:04}": case.images[..., n] for n in range(3)}
+        volumes[f"labelsTr/{ref.case_id}"] = labels.astype(np.uint8)
+        for name, volume in volumes.items():
+            (root / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+            image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), np.diag([-1.0, -1, 5, 1]))
+            image.to_filename(root / "data" / f"{name}.nii.gz")
+    spec = {"channel_names": {"0": "T1", "1": "FLAIR", "2": "T1ce"}, "file_ending": ".nii.gz"}
+    spec["labels"] = {"background": 0, "whole tumour": [1, 2, 4], "core": [1, 4], "enhancing": 4}
+    (root / "data" / "dataset.json").write_text(json.dumps(spec))
+    return root / "data"

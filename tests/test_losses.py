@@ -316,3 +316,42 @@ def test_compiled_model_reloads_in_a_fresh_process(tmp_path, batch):
 def test_loss_and_metric_of_one_name_are_registered_apart():
     registered = keras.saving.get_registered_name
     assert registered(losses.Dice) != registered(metrics.Dice)
+
+
+REGIONS = (3, 8, 8, 3)
+
+
+@pytest.fixture
+def regions():
+    """Masks of three regions that overlap; nothing of the last one in the batch."""
+    rng = np.random.default_rng(1)
+    truth = (rng.random(REGIONS) < [0.4, 0.2, 0.0]).astype("float32")
+    return truth, rng.uniform(0.01, 0.99, REGIONS).astype("float32")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_of_regions_is_their_mean(name, regions):
+    truth, probability = map(tensor, regions)
+    own = [
+        float(make_loss(name)(truth[..., n : n + 1], probability[..., n : n + 1])) for n in range(3)
+    ]
+    assert float(make_loss(name)(truth, probability)) == pytest.approx(np.mean(own), rel=1e-5)
+    assert len({round(one, 3) for one in own}) == 3
+
+
+@pytest.mark.parametrize("per", ["batch", "image"])
+def test_dice_loss_of_regions_by_hand(per, regions):
+    truth, probability = (one.astype("float64") for one in regions)
+    over = (0, 1, 2) if per == "batch" else (1, 2)
+    both = (truth * probability).sum(axis=over)
+    expected = 1 - (2 * both + 1) / (truth.sum(axis=over) + probability.sum(axis=over) + 1)
+    found = float(Dice(per=per)(*map(tensor, regions)))
+    assert found == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_edge_of_regions_is_that_of_their_union(regions):
+    truth, probability = regions
+    union = truth.max(axis=-1, keepdims=True)
+    edge = tensor(probability[..., :1])
+    expected = float(EdgeCrossEntropy()(tensor(union), edge))
+    assert float(EdgeCrossEntropy()(tensor(truth), edge)) == expected

@@ -135,3 +135,23 @@ def test_value_is_pooled_over_the_batches_of_an_epoch():
     )
     assert got["mask_dice"] == pytest.approx(2 * 8 / (2 * 8 + 40))
     assert got["mask_iou"] == pytest.approx(8 / 48)
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    hnp.arrays(bool, (2, 2, 4, 4, 3)),
+    hnp.arrays("float32", (2, 2, 4, 4, 3), elements=st.floats(0, 1)),
+    hnp.arrays("float32", (2, 2), elements=st.sampled_from([0.0, 1.0, 2.0])),
+)
+def test_value_of_regions_is_their_mean(truth, probability, weights):
+    for metric_class in METRICS:
+        several, *own = (metric_class(regions=n) for n in (3, 1, 1, 1))
+        for y_true, y_pred, weight in zip(truth, probability, weights, strict=True):
+            several.update_state(y_true, y_pred, weight)
+            for place, metric in enumerate(own):
+                one = slice(place, place + 1)
+                metric.update_state(y_true[..., one], y_pred[..., one], weight)
+        expected = np.mean([float(metric.result()) for metric in own])
+        assert float(several.result()) == pytest.approx(expected, abs=1e-6)
+        assert metric_class.from_config(several.get_config()).high.shape == (3, 3)
+    assert "regions" not in Dice().get_config()  # as in files of before there were any

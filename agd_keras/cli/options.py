@@ -24,6 +24,7 @@ MISSING = ("fill", "error")
 # Those of `agd_keras.inference.uncertainty`, whose import would load Keras.
 UNCERTAINTY = ("tta", "ensemble", "mc_dropout")
 ANY_MODEL = "a .keras file, a run folder (its folds are averaged), or what agd-export wrote"
+LISTS = {"data.regions": "NAME=LABELS"}  # options of several words, and what each is called
 BOUNDS = {
     "ge": (operator.ge, "at least"),
     "gt": (operator.gt, "above"),
@@ -49,8 +50,9 @@ def add_config_options(made: argparse.ArgumentParser, flags: dict[str, str]) -> 
             dest=key,
             default=None,
             choices=choices,
+            nargs="+" if key in LISTS else None,
             type=_type_of(field),
-            metavar=None if choices else option.upper(),
+            metavar=LISTS.get(key) or (None if choices else option.upper()),
             help=field.description,
         )
     made.add_argument("--config", metavar="FILE", help="config in YAML, as a run folder has it")

@@ -14,6 +14,7 @@ FLAGS = {
     "--data": "data.path",
     "--layout": "data.layout",
     "--persons": "data.persons",
+    "--regions": "data.regions",
     "--model-fn": "model.name",
     "--split": "data.split",
     "--folds": "data.folds",

@@ -27,10 +27,10 @@ def augment(
 
     Args:
         images: Float32 tensor of shape `(batch, height, width, channels)`, normalised, -5 to 5.
-        masks: Tensor of shape `(batch, height, width, 1)`, values 0 or 1, uint8 or float32.
+        masks: Tensor of shape `(batch, height, width, regions)`, values 0 or 1, uint8 or float32.
         seed: Integer tensor of shape `(2,)`: the same seed gives the same draws.
         recipe: What to draw from.
-        brains: Where the brain is, of the shape and type of `masks`. Default: everywhere.
+        brains: Where the brain is, of the type of `masks`, with one channel. Default: everywhere.
         size: Side of the results in pixels. Default: that of the images.
         channels: Contrast of each channel of the images.
 

@@ -28,11 +28,13 @@ from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import check_cases, problems_error
 from agd_keras.io.fingerprint import digest_cases, fingerprint_of
 from agd_keras.io.geometry import square_view
-from agd_keras.io.labels import read_labelled
+from agd_keras.io.labels import read_labelled, read_values
 from agd_keras.io.likeness import describe_likeness
+from agd_keras.regions import Regions, by_region, union
 
 CACHE_VERSION = 4
-TUMOR, BRAIN = 1, 2  # bits of the mask
+BRAIN = 2  # bit of the mask
+REGIONS = (1, 4, 8, 16, 32, 64, 128)  # bits of the regions, the first of which was there first
 Progress = Callable[[int, int], object]
 
 
@@ -43,9 +45,10 @@ class Cache:
     A file holds the image as float16, shape `(image_size, image_size,
     channels)`, then the mask as uint8,
     shape `(image_size, image_size)`, both in C order: TensorFlow reads and decodes it without
-    Python. The first bit of the mask is the tumour, the second the brain, tumour included. Float16
-    keeps 3 decimals of the normalised values, a tenth of a grey level. Beside them lies each case's
-    mask at its original size, a bit a pixel.
+    Python. The first bit of the mask is the tumour, or the first of several regions, the second the
+    brain, tumour included, each further one another region. Float16 keeps 3 decimals of the
+    normalised values, a tenth of a grey level. Beside them lies each case's mask at its original
+    size, a bit a pixel, or a bit for each region.
 
     Args:
         folder: Where the files lie.
@@ -58,6 +61,7 @@ class Cache:
             scan is and without its skull.
         data_fingerprint: Key of the data alone, the same for every copy, see `data_fingerprint`.
         digests: What that key is made of, see `digest_cases`.
+        regions: What the masks are of, as the cases have it.
     """
 
     folder: Path
@@ -66,6 +70,7 @@ class Cache:
     cases: dict[str, dict[str, Any]]
     data_fingerprint: str
     digests: Mapping[str, str] = field(default_factory=dict)
+    regions: Regions = field(default_factory=dict)
 
     @property
     def image_size(self) -> int:
@@ -88,7 +93,7 @@ class Cache:
 
     @cached_property
     def areas(self) -> dict[str, int]:
-        """Tumour area by slice name, in pixels of the original mask."""
+        """Tumour area by slice name, of all regions together, in pixels of the original mask."""
         return {one.name: self.cases[one.case]["areas"][one.place] for one in self.slices}
 
     def path(self, slice_: Slice) -> Path:
@@ -96,18 +101,28 @@ class Cache:
         return self.folder / f"{slice_.name}.raw"
 
     def read(self, slice_: Slice) -> tuple[np.ndarray, np.ndarray]:
-        """Reads a slice: image, float32, values -5 to 5, and mask, boolean, both square."""
+        """Reads a slice: image, float32, values -5 to 5, and mask, boolean, both square.
+
+        The mask has an axis for the regions at its end where there are several.
+        """
         raw = self.path(slice_).read_bytes()
         side = self.image_size
         image = np.frombuffer(raw[: self.image_bytes], "<f2")
         image = image.reshape(self.preprocessor.input_shape)
         mask = np.frombuffer(raw[self.image_bytes :], np.uint8).reshape(side, side)
-        return image.astype(np.float32), (mask & TUMOR).astype(bool)
+        masks = [(mask & bit).astype(bool) for bit in self.bits]
+        return image.astype(np.float32), np.stack(masks, axis=-1) if len(masks) > 1 else masks[0]
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """The bit of each region in a mask."""
+        return REGIONS[: max(1, len(self.regions))]
 
     def read_mask(self, case: str) -> np.ndarray:
-        """Reads a case's mask at its original size: boolean, `(slices, height, width)`."""
+        """Reads a case's mask at its original size: boolean, as `read_labelled` returns it."""
         entry = self.cases[case]
-        shape = (len(entry["numbers"]), *entry["shape"])
+        several = [len(self.bits)] if len(self.bits) > 1 else []
+        shape = (len(entry["numbers"]), *entry["shape"], *several)
         bits = np.fromfile(self.folder / f"{case}.mask", np.uint8)
         return np.unpackbits(bits, count=prod(shape)).reshape(shape).astype(bool)
 
@@ -136,7 +151,8 @@ def build_cache(
         The `Cache`.
 
     Raises:
-        InputError: The data cannot be used (lists every problem), or the folder not written.
+        InputError: The data cannot be used (lists every problem), no case has a label of a region,
+            or the folder cannot be written.
 
     Example:
 
@@ -167,10 +183,13 @@ def build_cache(
     made_by = f"{CACHE_VERSION} {preprocessor}"
     # The same files could be other cases of other persons.
     who = [(case.patient_id, case.case_id, case.contrasts, case.values) for case in cases]
+    regions = cases[0].regions  # of all cases the same
+    if regions:
+        made_by += f" {list(regions.items())}"
     fingerprint = hashlib.sha256(f"{made_by} {data_fingerprint} {who}".encode()).hexdigest()[:16]
     folder = root / fingerprint
     if (cache := _load(folder)) is not None:
-        return replace(cache, digests=digests)
+        return replace(cache, digests=digests, regions=regions)
 
     _check(cases)
     try:
@@ -179,7 +198,7 @@ def build_cache(
         work = root / f"{fingerprint}.tmp-{unique_number()}"
         work.mkdir()
         try:
-            cache = Cache(work, preprocessor, fingerprint, {}, data_fingerprint, digests)
+            cache = Cache(work, preprocessor, fingerprint, {}, data_fingerprint, digests, regions)
             _fill(cache, cases, progress)
             if digest_cases(cases) != digests:
                 raise InputError("the data changed while it was prepared; start again")
@@ -218,21 +237,22 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
     preprocessor = cache.preprocessor
     channels = preprocessor.channels
     t1 = channels.index("T1") if "T1" in channels else None
+    found = np.zeros(len(cache.bits), bool)  # of the regions, in any case
 
-    def prepare(ref: CaseRef) -> None:
+    def prepare(ref: CaseRef) -> np.ndarray:
         case, label = read_labelled(ref)
         view, where = square_view(case.images, case.spacing)
-        mask = np.zeros(view.shape[:3], bool)
-        mask[where] = label
-        brain = brain_mask(view, preprocessor.flair, t1) | mask
+        masks = np.zeros((*view.shape[:3], len(cache.bits)), bool)
+        masks[where] = by_region(label)
+        brain = brain_mask(view, preprocessor.flair, t1) | union(masks)
         stripped = strip_skull(view, brain)
         numbers = ref.numbers or range(1, len(label) + 1)
         corner = [where[axis].start or 0 for axis in (1, 2)]
         cache.cases[ref.case_id] = {
             "patient": ref.patient_id,
             "numbers": list(numbers),
-            "areas": label.sum(axis=(1, 2)).tolist(),
-            "shape": list(label.shape[1:]),
+            "areas": union(label).sum(axis=(1, 2)).tolist(),
+            "shape": list(label.shape[1:3]),
             "view": list(view.shape[1:3]),
             "corner": corner,
             "likeness": describe_likeness(case),
@@ -242,24 +262,39 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
         np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
         images = preprocessor.prepare(view)
         for place, (number, image) in enumerate(zip(numbers, images, strict=True)):
-            small = resize_mask(mask[place], cache.image_size)
-            inside = resize_mask(brain[place], cache.image_size)
-            bits = small * np.uint8(TUMOR) | inside * np.uint8(BRAIN)
+            bits = resize_mask(brain[place], cache.image_size) * np.uint8(BRAIN)
+            for region, bit in enumerate(cache.bits):
+                bits |= resize_mask(masks[place, ..., region], cache.image_size) * np.uint8(bit)
             raw = image.astype("<f2").tobytes() + bits.tobytes()
             name = Slice(ref.patient_id, ref.case_id, number, place)
             cache.path(name).write_bytes(raw)
+        return np.array([masks[..., region].any() for region in range(len(cache.bits))])
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        for done, _ in enumerate(pool.map(prepare, cases), start=1):
+        for done, own in enumerate(pool.map(prepare, cases), start=1):
+            found |= own
             if progress:
                 progress(done, len(cases))
-    index = {one.name: getattr(cache, one.name) for one in fields(cache)[2:-1]}
+    _check_regions(cases, found)
+    index = {one.name: getattr(cache, one.name) for one in fields(cache)[2:-2]}
     index["preprocessor"] = cache.preprocessor.to_values()
     (cache.folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))
 
 
 def _entry_of(scan: ScanProfile) -> dict[str, Any]:
     return asdict(scan) | {"filled": list(scan.filled)}  # as JSON gives it back
+
+
+def _check_regions(cases: Sequence[CaseRef], found: np.ndarray) -> None:
+    """Refuses a region of which no case has a label; without regions, tumour may be missing."""
+    for (name, values), any_case in zip(cases[0].regions.items(), found, strict=False):
+        if not any_case:
+            own = sorted({value for case in cases for value in read_values(case)})
+            wanted, listed = (", ".join(map(str, labels)) for labels in (values, own))
+            raise InputError(
+                f"data.regions {name}: expected label {wanted} in some case, "
+                f"found {listed or 'none'}"
+            )
 
 
 def _publish(work: Path, folder: Path) -> None:

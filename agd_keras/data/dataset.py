@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from agd_keras.data.augment import augment as augment_batch
-from agd_keras.data.cache import BRAIN, TUMOR, Cache
+from agd_keras.data.cache import BRAIN, Cache
 from agd_keras.data.recipes import get_recipe
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
@@ -59,8 +59,9 @@ def make_dataset(
     Returns:
         A dataset of `(image, {"mask": mask, "edge": mask})`: image of shape
         `(batch, height, width, channels)`, values -5 to 5, mask of shape
-        `(batch, height, width, 1)`, values 0 or 1, both float32. The target of the edge is the
-        mask: losses and metrics derive the boundary from it.
+        `(batch, height, width, 1)`, or with a channel for each of several regions, values 0 or 1,
+        both float32. The target of the edge is the mask: losses and metrics derive the boundary
+        from it.
 
     Raises:
         InputError: There are no slices, or an option is out of range.
@@ -104,7 +105,8 @@ def make_dataset(
         return read_slice(tf.gather(paths, choose(position)), cache.preprocessor.input_shape)
 
     def change(batch: tf.Tensor, slices: tuple[tf.Tensor, tf.Tensor]) -> tuple[dict, dict]:
-        image, mask = tf.cast(slices[0], tf.float32), slices[1] & TUMOR
+        image = tf.cast(slices[0], tf.float32)
+        mask = tf.concat([(slices[1] & bit) // bit for bit in cache.bits], axis=-1)
         brain = (slices[1] & BRAIN) // BRAIN
         draws = tf.stack([seed + CHANGES, batch])
         image, mask = augment_batch(image, mask, draws, recipe, brain, size, channels)

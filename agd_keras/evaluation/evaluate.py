@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.evaluation.patients import score_patient, summarize
+from agd_keras.evaluation.patients import score_regions, summarize
 from agd_keras.io.case import Case
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.labels import read_labelled
+from agd_keras.regions import names_of
 
 PROTOCOL = ("split", "folds", "augmentation", "seed", "model", "data_fingerprint")
 
@@ -20,7 +21,7 @@ def check_probability(probability: np.ndarray, shape: tuple[int, ...]) -> np.nda
 
     Args:
         probability: What `predict` returned.
-        shape: The shape it must have, `(slices, height, width)`.
+        shape: The shape it must have, `(slices, height, width)`, and of several their number.
 
     Raises:
         ValueError: The shape is another or a value lies outside of 0 to 1.
@@ -54,8 +55,9 @@ def evaluate(
 
     Args:
         predict: Function of a `Case` that returns the float probabilities of tumour, 0 to 1, of
-            shape `(slices, height, width)`, such as `predict_case` of a predictor.
-        cases: Cases with labels, in any order.
+            shape `(slices, height, width)`, such as `predict_case` of a predictor; with an axis for
+            the regions at its end where the cases have several.
+        cases: Cases with labels, in any order, all of the same regions.
         threshold: A pixel is predicted as tumour at or above this probability. One other than 0.5
             belongs to the model and was chosen on validation data, never on these cases.
         surface: Whether to compute `hd95`, `nsd` and the kinds of error, which take most of the
@@ -72,7 +74,9 @@ def evaluate(
 
     Returns:
         Everything that `metrics.json` holds: `protocol`, `threshold`, `pooled`, `subject`, `slice`,
-        `calibration`, `errors`, `distance_unit` and `subjects` by case. Distances are in mm where
+        `calibration`, `errors`, `distance_unit` and `subjects` by case. Where there are several
+        regions, these are of the first, and `regions` has them of each, as has each of the
+        `subjects`. Distances are in mm where
         the spacing is known, else in pixels of a stack with unit spacing, since LGG states none; a
         case of which only some slices are scored is measured in pixels, as the stack of those.
         What cannot be computed is None.
@@ -105,7 +109,9 @@ def evaluate(
             # Slices that are no neighbours have no spacing.
             spacing = spacing if len(places) == len(truth) else None
             truth, probability, mask = truth[places], probability[places], mask[places]
-        entry = score_patient(truth, probability, threshold, surface, mask, spacing)
+        entry = score_regions(
+            *(truth, probability, names_of(ref.regions), threshold, surface, mask, spacing)
+        )
         subjects[ref.case_id] = entry | unlike
         if on_case:
             on_case(ref.case_id, subjects[ref.case_id])
@@ -125,7 +131,8 @@ def predict_labelled(predict: Predict, ref: CaseRef) -> tuple[np.ndarray, np.nda
         ref: A case with a label.
 
     Returns:
-        Truth, boolean, and probabilities, both of shape `(slices, height, width)`.
+        Truth, boolean, and probabilities, both of shape `(slices, height, width)`, with an axis for
+        the regions where there are several.
 
     Raises:
         InputError: The case cannot be read.

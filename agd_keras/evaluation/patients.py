@@ -14,7 +14,7 @@ TOLERANCE = 2.0  # of `nsd`, in the unit of distances
 MILLIMETRES, PIXELS = "mm", "px"
 NO_SUMS = (
     *("dice", "iou", "hd95", "nsd", "unit", "confidence", "unlike"),
-    *("calibration", "errors"),
+    *("calibration", "errors", "regions"),
 )
 DISTANCES = ("mean_hd95", "mean_nsd")  # the figures over patients that depend on the unit
 
@@ -86,6 +86,66 @@ def score_patient(
     }
 
 
+def score_regions(
+    truth: np.ndarray,
+    probability: np.ndarray,
+    regions: Sequence[str] = (),
+    threshold: float = 0.5,
+    surface: bool = True,
+    prediction: np.ndarray | None = None,
+    spacing: tuple[float, float, float] | None = None,
+) -> dict[str, Any]:
+    """Scores the whole stack of one patient, region by region.
+
+    Args:
+        truth: As for `score_patient`, like all others; of several regions with an axis for them.
+        probability: Of the shape of `truth`.
+        regions: Names of several regions; none for one.
+        threshold: That of all regions.
+        surface: Whether to compute what takes most of the time.
+        prediction: The masks.
+        spacing: Between slices, rows and columns in mm.
+
+    Returns:
+        The entry of the first region, as of a model of it alone, and of several `regions`: the
+        entry of each by its name.
+
+    Example:
+
+    >>> truth = np.array([[[[True, False], [True, True]]]])
+    >>> entry = score_regions(truth, truth * [0.9, 0.1], ["whole", "core"])
+    >>> entry["dice"], entry["regions"]["core"]["dice"]
+    (1.0, 0.0)
+    """
+    if not regions:
+        return score_patient(truth, probability, threshold, surface, prediction, spacing)
+    masks = probability >= threshold if prediction is None else prediction
+    entries = {}
+    for place, name in enumerate(regions):
+        arrays = (np.ascontiguousarray(one[..., place]) for one in (truth, probability, masks))
+        own, found, mask = arrays
+        entries[name] = score_patient(own, found, threshold, surface, mask, spacing)
+    return {**entries[regions[0]], "regions": entries}
+
+
+def over_regions(metrics: Mapping[str, Any], group: str, figure: str) -> float:
+    """Mean of a figure over the regions, of one region the figure itself.
+
+    Args:
+        metrics: What `summarize` returned.
+        group: As `subject`.
+        figure: As `mean_dice`.
+
+    Example:
+
+    >>> core, whole = ({"subject": {"mean_dice": dice}} for dice in (0.5, 0.75))
+    >>> over_regions({**whole, "regions": {"whole": whole, "core": core}}, "subject", "mean_dice")
+    0.625
+    """
+    parts = list(metrics.get("regions", {}).values()) or [metrics]
+    return sum(part[group][figure] for part in parts) / len(parts)
+
+
 def _known_spacing(
     spacing: tuple[float, float, float] | None, slices: int
 ) -> tuple[float, float, float] | None:
@@ -116,6 +176,8 @@ def add_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     whole: dict[str, Any] = {
         key: sum(entry[key] for entry in entries) for key in entries[0] if key not in NO_SUMS
     }
+    parts = [entry["regions"] for entry in entries if "regions" in entry]
+    names = parts[0] if parts else ()
     counts = scores.Counts(*(whole[key] for key in ("tp", "fp", "fn", "tn")))
     return {
         "dice": scores.dice(counts),
@@ -128,6 +190,11 @@ def add_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **whole,
         "calibration": reliability.add_calibration([entry["calibration"] for entry in entries]),
         "errors": add_errors([entry.get("errors") for entry in entries]),
+        **(
+            {"regions": {name: add_entries([part[name] for part in parts]) for name in names}}
+            if names
+            else {}
+        ),
     }
 
 
@@ -208,7 +275,8 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         `pooled`, `subject`, `slice`, `calibration`, `confidence`, `expected_volume` and `errors`,
-        as in `metrics.json`, and `distance_unit`. `std_dice` is the deviation of the given patients
+        as in `metrics.json`, and `distance_unit`; of several regions these are of the first, and
+        `regions` has them of each by its name. `std_dice` is the deviation of the given patients
         (divided by their number). `mean_hd95` and `mean_nsd` are over `hd95_patients` of them:
         those of whom neither mask is empty, or both are. Where some of these are measured in mm and
         others in pixels, unit and means are None, as is what cannot be computed.
@@ -231,6 +299,11 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     if not subjects:
         raise InputError("evaluation: expected at least one patient, got none")
     entries = list(subjects.values())
+    names = entries[0].get("regions", ())
+    regions = {
+        name: summarize({who: entry["regions"][name] for who, entry in subjects.items()})
+        for name in names
+    }
 
     def total(key: str) -> Any:
         return sum(entry[key] for entry in entries)
@@ -273,4 +346,5 @@ def summarize(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "expected_volume": _expected_volume(entries),
         "errors": summarize_errors(entries),
         "distance_unit": units.pop() if len(units) == 1 else None,
+        **({"regions": regions} if regions else {}),
     }

@@ -13,6 +13,7 @@ from agd_keras.evaluation.reliability import near_tumor
 from agd_keras.io.case import Case
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.labels import read_labelled
+from agd_keras.regions import by_region, names_of
 
 LEVELS = 41  # thresholds of the QU-BraTS curves, as its evaluation program has them
 
@@ -230,8 +231,9 @@ def evaluate_uncertainty(
     Returns:
         Everything that `uncertainty.json` holds: `subjects`, Dice and score by patient;
         `risk_coverage`; `qu_brats`, the means over patients of `filtering_curves` by entropy, and
-        of the `score`; `calibration`, Brier score and ECE by region: `image`, all pixels,
-        `near_tumor`, as in `metrics.json`, and `boundary`. What cannot be computed is None.
+        of the `score`; `calibration`, Brier score and ECE by part of the stack: `image`, all
+        pixels, `near_tumor`, as in `metrics.json`, and `boundary`. Where there are several regions,
+        these are of the first, and `regions` has them of each. What cannot be computed is None.
 
     Raises:
         InputError: There is no case, one has no label, or sizes do not fit.
@@ -241,41 +243,75 @@ def evaluate_uncertainty(
     >>> evaluate_uncertainty(predict, cases)  # doctest: +SKIP
     {'subjects': {'TCGA_CS_4941': {'dice': 0.87, 'score': 0.41}}, ...}
     """
-    subjects: dict[str, dict[str, float]] = {}
-    curves: list[dict[str, list[float]]] = []
-    sums: dict[str, list[dict[str, Any]]] = {"image": [], "near_tumor": [], "boundary": []}
+    studies: dict[str, _Study] = {}
     for ref in sorted(cases):
         case, truth = read_labelled(ref)
         maps = predict(case)
         probability = check_probability(maps.probability, truth.shape)
-        prediction = probability >= threshold
+        regions = names_of(ref.regions)
+        for place, name in enumerate(regions or [""]):
+            own, found, doubt = (
+                by_region(one)[..., place] for one in (truth, probability, maps.entropy)
+            )
+            score = patient_uncertainty(found, threshold) if regions else maps.score
+            study = studies.setdefault(name, _Study(threshold))
+            study.add(ref.case_id, own, found, doubt, score)
+        if on_case:
+            on_case(ref.case_id)
+    if not studies:
+        raise InputError("evaluation: expected at least one patient, got none")
+    results = {name: study.result() for name, study in studies.items()}
+    several = {"regions": results} if "" not in results else {}
+    return {**next(iter(results.values())), **several}
+
+
+class _Study:
+    """What is gathered of one region, a case at a time."""
+
+    def __init__(self, threshold: float):
+        self.threshold = threshold
+        self.subjects: dict[str, dict[str, float]] = {}
+        self.curves: list[dict[str, list[float]]] = []
+        self.sums: dict[str, list[dict[str, Any]]] = {}
+
+    def add(
+        self,
+        case: str,
+        truth: np.ndarray,
+        probability: np.ndarray,
+        entropy: np.ndarray,
+        score: float,
+    ) -> None:
+        """Scores a case."""
+        prediction = probability >= self.threshold
         dice = scores.dice(scores.count(truth, prediction))
-        subjects[ref.case_id] = {"dice": dice, "score": maps.score}
-        curves.append(filtering_curves(truth, prediction, maps.entropy / np.log(2)))
-        regions = {
+        self.subjects[case] = {"dice": dice, "score": score}
+        self.curves.append(filtering_curves(truth, prediction, entropy / np.log(2)))
+        parts = {
             "image": np.ones_like(truth),
             "near_tumor": near_tumor(truth, prediction),
             "boundary": reliability.near_boundary(truth, prediction),
         }
-        for name, region in regions.items():
-            sums[name].append(reliability.calibration_sums(truth, probability, prediction, region))
-        if on_case:
-            on_case(ref.case_id)
-    if not subjects:
-        raise InputError("evaluation: expected at least one patient, got none")
-    total = {name: reliability.add_calibration(stacks) for name, stacks in sums.items()}
-    return {
-        "threshold": threshold,
-        "subjects": subjects,
-        "risk_coverage": risk_coverage(
-            [one["score"] for one in subjects.values()], [one["dice"] for one in subjects.values()]
-        ),
-        "qu_brats": {
-            **mean_curves(curves),
-            "score": float(np.mean([filtering_score(one) for one in curves])),
-        },
-        "calibration": {
-            name: {"brier": reliability.brier(one), "ece": reliability.ece(one)}
-            for name, one in total.items()
-        },
-    }
+        for name, part in parts.items():
+            sums = reliability.calibration_sums(truth, probability, prediction, part)
+            self.sums.setdefault(name, []).append(sums)
+
+    def result(self) -> dict[str, Any]:
+        """Returns what `evaluate_uncertainty` returns of one region."""
+        own = self.subjects.values()
+        total = {name: reliability.add_calibration(stacks) for name, stacks in self.sums.items()}
+        return {
+            "threshold": self.threshold,
+            "subjects": self.subjects,
+            "risk_coverage": risk_coverage(
+                [one["score"] for one in own], [one["dice"] for one in own]
+            ),
+            "qu_brats": {
+                **mean_curves(self.curves),
+                "score": float(np.mean([filtering_score(one) for one in self.curves])),
+            },
+            "calibration": {
+                name: {"brier": reliability.brier(one), "ece": reliability.ece(one)}
+                for name, one in total.items()
+            },
+        }

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from agd_keras.data.preprocessor import Preprocessor
+from agd_keras.export.parity import dice_rows
 from agd_keras.inference.familiarity import Familiarity
 from agd_keras.text import markdown, markdown_code
 from agd_keras.wording import counted
@@ -23,7 +24,7 @@ autoencoder made with `agd_keras` {version}.
 {usage}
 
 Channels: {channels}, in this order; {missing}.
-A pixel is tumour where the probability is at least {threshold:g}.
+A pixel is tumour where the probability is at least {threshold:g}.{regions}
 
 ## Where it comes from
 
@@ -55,6 +56,9 @@ CONTRASTS = {
     "T2": "T2",
 }
 MISSING = {"fill": "a missing one is filled with FLAIR", "error": "none may be missing"}
+REGIONS = """
+Masks and probabilities have a channel for each region, in this order: {names}. Where a shape of
+theirs is given with 1 at its end, it is their number."""
 NORMALIZED = {
     "tissue": """\
 Tissue is what is brighter than the channel's mean; subtract the tissue's mean, divide by its
@@ -119,11 +123,12 @@ def model_card(
         ways = "\n".join(f"- {way}" for way in familiarity.describe())
         familiar = FAMILIAR.format(scans=counted(familiarity.scans, "scan"), ways=ways)
     lines = ["| | Dice over all pixels | mean Dice of patients |", "|---|---:|---:|"]
-    for name, dice in parity["dice"].items():
-        lines.append(f"| {markdown(name)} | {dice:.4f} | {parity['patient_dice'][name]:.4f} |")
+    for name, dice, patient_dice in dice_rows(parity):
+        lines.append(f"| {markdown(name)} | {dice:.4f} | {patient_dice:.4f} |")
     known = [
         f"- {key.replace('_', ' ')}: {markdown(value)}" for key, value in origin.items() if value
     ]
+    names = ", ".join(map(markdown, parity.get("regions", ())))
     differences = (f"{one['max']:.1e} (`{name}`)" for name, one in parity["difference"].items())
     return CARD.format(
         artefact=markdown(parity["artefact"]),
@@ -136,6 +141,7 @@ def model_card(
         usage=usage.strip(),
         channels=" and ".join(CONTRASTS[name] for name in preprocessor.channels),
         missing=MISSING[preprocessor.missing],
+        regions=REGIONS.format(names=names) if names else "",
         origin="\n".join(known),
         familiar=familiar,
         table="\n".join(lines),

@@ -240,7 +240,8 @@ def segment(
         temperature: What the logits of the probability are scaled by, above 0.
 
     Returns:
-        `probability`, float32, and `mask`, uint8 0 or 1, of the shape of `images` with 1 channel.
+        `probability`, float32, and `mask`, uint8 0 or 1, of the shape of `images` with a channel
+        for each region.
 
     Example:
 
@@ -257,8 +258,13 @@ def segment(
     normalized = scale(planes, axes, preprocessor.flair)
     small = tf.reshape(resize(normalized, size, size), (-1, channels, size, size))
     output = network(tf.transpose(small, (0, 2, 3, 1)))["mask"]
-    probability = resize(output[..., 0], height, width)
-    probability = tf.reshape(probability, tf.concat([shape[:-1], [1]], axis=0))
+    regions = output.shape[-1]
+    if regions == 1:
+        probability = resize(output[..., 0], height, width)
+    else:
+        probability = resize(tf.transpose(output, (0, 3, 1, 2)), height, width)
+        probability = tf.transpose(probability, (0, 2, 3, 1))
+    probability = tf.reshape(probability, tf.concat([shape[:-1], [regions]], axis=0))
     if temperature != 1:
         probability = scale_temperature(probability, temperature)
     return {"probability": probability, "mask": tf.cast(probability >= threshold, tf.uint8)}

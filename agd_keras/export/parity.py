@@ -20,6 +20,7 @@ from agd_keras.evaluation.reliability import scale_temperature
 from agd_keras.export.samples import Samples, read_prepared
 from agd_keras.inference.answers import ask, check_answer
 from agd_keras.inference.exported import find_version
+from agd_keras.regions import by_region, names_of
 from agd_keras.wording import counted
 
 PARITY = "parity.json"
@@ -61,14 +62,16 @@ def measure_parity(
         temperature: What the logits of the probability are scaled by, above 0.
         preprocessor: What makes the network's input. Default: that of a model without one.
         served: Further ways to the probabilities, by name: functions of a patient's uint8 images,
-            `(slices, height, width, 3)`, that return `(slices, height, width)`.
+            `(slices, height, width, 3)`, that return `(slices, height, width)`, with an axis for
+            the regions at its end where there are several.
 
     Returns:
         What `parity.json` holds. `difference`: largest and mean absolute difference of each output
         of the network, and of the probabilities of `patient` if it is served. `dice`:
         2·TP / (2·TP + FP + FN) over all pixels of all slices at their original size;
         `patient_dice`: its mean over patients; both for `keras`, `artefact` and each name of
-        `served`. `latency_ms`: median of the network alone for a batch of one slice.
+        `served`. Of several regions both are of the first, and `regions` has them of each.
+        `latency_ms`: median of the network alone for a batch of one slice.
 
     Raises:
         InputError: A network answers something else than probabilities, outputs differ, or the
@@ -76,7 +79,9 @@ def measure_parity(
     """
     candidates = {"keras": model, "artefact": artefact}
     served = served or {}
-    counts: dict[str, list[scores.Counts]] = {name: [] for name in (*candidates, *served)}
+    regions = names_of(samples.scored[0].regions)
+    # By way and case those of each region.
+    counts: dict[str, list[list[scores.Counts]]] = {name: [] for name in (*candidates, *served)}
     largest: dict[str, float] = {}
     total: dict[str, float] = {}
     slices = 0
@@ -93,7 +98,8 @@ def measure_parity(
     for images, prepared, truth in read_prepared(samples.scored, preprocessor):
         one = prepared[:1]
         outputs = {
-            name: _predict(network, prepared, NAMES[name]) for name, network in candidates.items()
+            name: _predict(network, prepared, NAMES[name], len(regions) or 1)
+            for name, network in candidates.items()
         }
         for name, probability in outputs["keras"].items():
             if name not in outputs["artefact"]:
@@ -102,22 +108,29 @@ def measure_parity(
         slices += len(truth)
         found: dict[str, np.ndarray] = {}
         for name, output in outputs.items():
-            mask = [resize_probability(one[..., 0], truth.shape[1:]) for one in output["mask"]]
-            found[name] = scale_temperature(np.stack(mask), temperature)
+            masks = [
+                np.stack([resize_probability(one, truth.shape[1:3]) for one in planes])
+                for planes in np.moveaxis(output["mask"], -1, 0)
+            ]
+            whole = np.stack(masks, axis=-1) if regions else masks[0]
+            found[name] = scale_temperature(whole, temperature)
         for name, predict in served.items():
             where = f"{NAMES['artefact']}, signature {name}"
             answer = {"probability": predict(images)}
             found[name] = check_answer(answer, truth.shape, where, "probability")["probability"]
         for name, probability in found.items():
-            counts[name].append(scores.count(truth, probability >= threshold))
+            pairs = zip(
+                *(np.moveaxis(by_region(one), -1, 0) for one in (truth, probability)), strict=True
+            )
+            counts[name].append([scores.count(own, one >= threshold) for own, one in pairs])
         if PATIENT in served:  # which normalises as Keras' way does; single images do not
             compare(PATIENT, found["keras"], found[PATIENT])
-    dice = {name: scores.dice(sum(own, scores.Counts())) for name, own in counts.items()}
-    if not sum(own.tp for own in counts["keras"]):
+    if not sum(own.tp for case in counts["keras"] for own in case):
         raise InputError(
             f"{NAMES['keras']} finds no tumour in {slices} slices of {samples.data}: "
             "nothing to compare by; expected a trained model, and --data of the kind it is for"
         )
+    by_name = {name: _dice(counts, place) for place, name in enumerate(regions)}
     return {
         "data": samples.data,
         "scored": samples.side,
@@ -128,14 +141,25 @@ def measure_parity(
         "difference": {
             name: {"max": largest[name], "mean": total[name] / pixels[name]} for name in largest
         },
-        "dice": dice,
-        "patient_dice": {
-            name: float(np.mean([scores.dice(one) for one in own])) for name, own in counts.items()
-        },
+        **_dice(counts, 0),
+        **({"regions": by_name} if by_name else {}),
         "bytes": _size(Path(file)),
         "latency_ms": {name: _latency(network, one) for name, network in candidates.items()},
         "cores": os.cpu_count(),
         "versions": _versions(),
+    }
+
+
+def _dice(
+    counts: Mapping[str, list[list[scores.Counts]]], region: int
+) -> dict[str, dict[str, float]]:
+    """Dice over all pixels, and its mean over patients, of each way to the mask of one region."""
+    own = {name: [case[region] for case in cases] for name, cases in counts.items()}
+    return {
+        "dice": {name: scores.dice(sum(cases, scores.Counts())) for name, cases in own.items()},
+        "patient_dice": {
+            name: float(np.mean([scores.dice(one) for one in cases])) for name, cases in own.items()
+        },
     }
 
 
@@ -157,13 +181,18 @@ def refuse_drop(parity: Mapping[str, Any], max_drop: float, where: str) -> None:
     >>> dice = {"keras": 0.81, "artefact": 0.80}
     >>> refuse_drop({"dice": dice, "patient_dice": dice}, 0.02, "int8")
     """
-    for measure in ("dice", "patient_dice"):
-        dice = parity[measure]
+    parts = {f" for {region}": part for region, part in parity.get("regions", {}).items()}
+    measures = [
+        (region, measure, part[measure])
+        for region, part in (parts or {"": parity}).items()
+        for measure in ("dice", "patient_dice")
+    ]
+    for region, measure, dice in measures:
         for name in ("artefact", PATIENT):
             # So that NaN is refused too.
             if name in dice and not dice["keras"] - dice[name] <= max_drop:
                 raise InputError(
-                    f"{where}: {measure} of {name} falls from {dice['keras']:.4f} to "
+                    f"{where}: {measure} of {name}{region} falls from {dice['keras']:.4f} to "
                     f"{dice[name]:.4f} on {parity['slices']} slices, expected a drop of at most "
                     f"{max_drop:g} (--max-drop); nothing was written"
                 )
@@ -177,9 +206,11 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _predict(network: Network, prepared: np.ndarray, where: str) -> dict[str, np.ndarray]:
+def _predict(
+    network: Network, prepared: np.ndarray, where: str, regions: int
+) -> dict[str, np.ndarray]:
     starts = range(0, len(prepared), BATCH)
-    batches = [ask(network, prepared[start : start + BATCH], where) for start in starts]
+    batches = [ask(network, prepared[start : start + BATCH], where, regions) for start in starts]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -213,6 +244,26 @@ def read_parity(made: str | Path) -> dict[str, Any]:
     return json.loads((folder / PARITY).read_text(encoding="utf-8"))
 
 
+def dice_rows(parity: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Lists Dice over all pixels and mean Dice of patients of each way, of several regions by each.
+
+    Args:
+        parity: What `measure_parity` returned.
+
+    Example:
+
+    >>> both = {"dice": {"keras": 0.8}, "patient_dice": {"keras": 0.7}}
+    >>> dice_rows(both), dice_rows({**both, "regions": {"core": both}})
+    ([('keras', 0.8, 0.7)], [('keras, core', 0.8, 0.7)])
+    """
+    parts = {f", {name}": part for name, part in parity.get("regions", {}).items()}
+    return [
+        (f"{name}{region}", dice, part["patient_dice"][name])
+        for region, part in (parts or {"": parity}).items()
+        for name, dice in part["dice"].items()
+    ]
+
+
 def parity_table(parity: Mapping[str, Any]) -> Any:
     """Makes a rich table of what `measure_parity` returned."""
     from rich.table import Table
@@ -222,9 +273,9 @@ def parity_table(parity: Mapping[str, Any]) -> Any:
     table = Table(title=f"{compared} of {parity['data']}")
     for column in ("", "Dice", "mean Dice of patients", "ms a slice"):
         table.add_column(column, justify="right" if column else "left")
-    for name, dice in parity["dice"].items():
-        latency = parity["latency_ms"].get(name)
-        figures = (f"{dice:.4f}", f"{parity['patient_dice'][name]:.4f}")
+    for name, dice, patient_dice in dice_rows(parity):
+        latency = parity["latency_ms"].get(name.partition(",")[0])
+        figures = (f"{dice:.4f}", f"{patient_dice:.4f}")
         table.add_row(name, *figures, "" if latency is None else f"{latency:.1f}")
     differences = (f"{name} {one['max']:.1e}" for name, one in parity["difference"].items())
     table.caption = f"largest difference: {', '.join(differences)}; {parity['bytes']:,} bytes"

@@ -76,7 +76,7 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
         raise InputError(f"{model}: expected a .keras file or a run folder, found an export")
     predictor = load_predictor(model)
     taken = predictor.preprocessor
-    samples = choose_samples(model, data, taken.channels, taken.missing)
+    samples = choose_samples(model, data, taken.channels, taken.missing, predictor.regions)
     origin = find_origin(model, samples.scored)
     return Source(
         ensemble_model(predictor.models),

@@ -4,17 +4,19 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from agd_keras.data.datasets import data_root, find_data
+from agd_keras.data.datasets import choose_regions, data_root, find_data
 from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.data.splits import load_folds
 from agd_keras.io.case import CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.geometry import square_view
 from agd_keras.io.labels import read_labelled
+from agd_keras.regions import Regions
 from agd_keras.values import load_config
 from agd_keras.weights import find_model
 
@@ -48,6 +50,7 @@ def choose_samples(
     data: str | Path | None = None,
     channels: Sequence[str] = CHANNELS,
     missing: str = FILL,
+    regions: Regions = MappingProxyType({}),
 ) -> Samples:
     """Picks cases by the run that a model lies in.
 
@@ -57,6 +60,7 @@ def choose_samples(
             `phantom`, which a logged line says.
         channels: Names of the channels that the model takes, and
         missing: what becomes of those that a case lacks, see `stack_channels`.
+        regions: What the model finds, see `choose_regions`.
 
     Returns:
         The validation patients of the model's first fold, with those that it was trained on as
@@ -87,6 +91,7 @@ def choose_samples(
         logger.warning("%s: %s, compared on the phantom; --data names others", model, why)
         data = "phantom"
     cases = find_data(data, **how, channels=channels, missing=missing)
+    cases = choose_regions(cases, regions)
     if settings.get("split") == "subject":  # else no patient is new to the model
         known = {case.patient_id for case in cases}
         for fold in load_folds(run / "folds.json"):
@@ -116,7 +121,8 @@ def read_prepared(
 
     Yields:
         Images in a square field of view, `(slices, height, width, 3)`; network input, float32,
-        `(slices, image_size, image_size, 3)`; masks, boolean, `(slices, height, width)`.
+        `(slices, image_size, image_size, 3)`; masks, boolean, `(slices, height, width)`, with
+        an axis for the regions at the end where there are several.
 
     Raises:
         InputError: A file cannot be used.
@@ -124,6 +130,6 @@ def read_prepared(
     for ref in cases:
         case, label = read_labelled(ref)
         images, where = square_view(case.images, case.spacing)
-        truth = np.zeros(images.shape[:3], bool)
+        truth = np.zeros((*images.shape[:3], *label.shape[3:]), bool)
         truth[where] = label
         yield images, preprocessor.prepare(images), truth

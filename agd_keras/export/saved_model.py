@@ -28,6 +28,7 @@ from agd_keras.inference.exported import (
     SIGNATURE,
     load_artefact,
 )
+from agd_keras.regions import drop_axis
 
 PICTURES = (1, 3)  # channels that a PNG or JPEG has, grey or in colour
 Function = Callable[..., dict[str, tf.Tensor]]
@@ -233,7 +234,7 @@ def served_signatures(folder: Path) -> dict[str, Callable[[np.ndarray], np.ndarr
     Returns:
         By name of the signature, functions of a patient's images,
         `(slices, height, width, channels)`, that return the probabilities,
-        `(slices, height, width)`.
+        `(slices, height, width)`, with an axis for the regions at the end where there are several.
     """
     with without_patterns(folder) as plain:
         loaded = tf.saved_model.load(str(plain))
@@ -241,10 +242,10 @@ def served_signatures(folder: Path) -> dict[str, Callable[[np.ndarray], np.ndarr
     def single_images(images: np.ndarray) -> np.ndarray:
         serve = loaded.signatures["serving_default"]
         answers = [serve(image=tf.cast(one[None], tf.float32)) for one in images]
-        return np.concatenate([answer["probability"][..., 0] for answer in answers])
+        return np.concatenate([drop_axis(answer["probability"].numpy()) for answer in answers])
 
     def patient(images: np.ndarray) -> np.ndarray:
         answer = loaded.signatures["patient"](image=tf.cast(images[None], tf.float32))
-        return answer["probability"][0, ..., 0].numpy()
+        return drop_axis(answer["probability"][0].numpy())
 
     return {"serving_default": single_images, "patient": patient}

@@ -29,6 +29,7 @@ from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.files import write_bytes
 from agd_keras.inference.exported import SIGNATURE, load_artefact
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.regions import drop_axis
 from agd_keras.text import clean
 
 Quantize = Literal["float32", "float16", "int8"]
@@ -176,7 +177,8 @@ def served_signatures(file: Path) -> dict[str, Callable[[np.ndarray], np.ndarray
 
     Returns:
         By name of the signature a function of images, `(batch, height, width, 3)`, 0 to 255, that
-        returns probabilities, float32 `(batch, height, width)`.
+        returns probabilities, float32 `(batch, height, width)`, with an axis for the regions at the
+        end where there are several.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -184,7 +186,7 @@ def served_signatures(file: Path) -> dict[str, Callable[[np.ndarray], np.ndarray
 
     def single_images(images: np.ndarray) -> np.ndarray:
         answers = [serve(image=one[None].astype(np.float32)) for one in images]
-        return np.concatenate([answer["probability"][..., 0] for answer in answers])
+        return np.concatenate([drop_axis(answer["probability"]) for answer in answers])
 
     return {IMAGES: single_images}
 

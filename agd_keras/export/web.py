@@ -14,6 +14,7 @@ from agd_keras.export.parity import PARITY
 from agd_keras.export.release import CARD, RECORDS, check_out, describe, load_source, staging
 from agd_keras.files import write_text
 from agd_keras.io.case import CHANNELS
+from agd_keras.regions import names_of
 from agd_keras.web import INDEX, find_page
 
 EXAMPLE = "example.nii.gz"
@@ -44,8 +45,8 @@ def export_web(
         The page's `index.html`.
 
     Raises:
-        InputError: The page is not built, model, data or folder cannot be used, or too much Dice
-            is lost.
+        InputError: The page is not built, model, data or folder cannot be used, the model finds
+            several regions, or too much Dice is lost.
 
     Example:
 
@@ -57,8 +58,12 @@ def export_web(
     check_out(out, (*built, patient.FILE, EXAMPLE, PARITY, CARD, *RECORDS), overwrite)
     source = load_source(model, data)
     if source.preprocessor.channels != CHANNELS:
-        found = ", ".join(source.preprocessor.channels)
-        raise InputError(f"--format web: the page takes {', '.join(CHANNELS)}, the model {found}")
+        taken = ", ".join(source.preprocessor.channels)
+        raise InputError(f"--format web: the page takes {', '.join(CHANNELS)}, the model {taken}")
+    if found := names_of(source.calibration.regions):
+        raise InputError(
+            f"--format web: the page shows one region, {model} finds {', '.join(found)}"
+        )
     with staging(out) as work:
         parity = onnx.write_onnx(source, work, threshold)
         (work / onnx.FILE).unlink()  # the page has no use for it

@@ -52,16 +52,17 @@ def check_answer(
     return arrays
 
 
-def ask(network: Any, batch: np.ndarray, where: str) -> dict[str, np.ndarray]:
+def ask(network: Any, batch: np.ndarray, where: str, regions: int = 1) -> dict[str, np.ndarray]:
     """Sends a batch through a network.
 
     Args:
         network: A Keras model, an `Artefact`, or anything with `predict_on_batch`.
         batch: Its input, float32, `(batch, height, width, channels)`.
         where: The model, for the error.
+        regions: Channels of the mask.
 
     Returns:
-        Its outputs by name; `mask` is `(batch, height, width, 1)`.
+        Its outputs by name; `mask` is `(batch, height, width, regions)`.
 
     Raises:
         InputError: It fails, or answers something else than probabilities.
@@ -80,4 +81,4 @@ def ask(network: Any, batch: np.ndarray, where: str) -> dict[str, np.ndarray]:
     except Exception as error:  # whatever runs it has errors of its own
         reason = clean(error) or type(error).__name__
         raise InputError(f"{where}: the network fails ({reason})") from error
-    return check_answer(outputs, (*batch.shape[:3], 1), where)
+    return check_answer(outputs, (*batch.shape[:3], regions), where)

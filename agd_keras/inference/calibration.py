@@ -14,6 +14,7 @@ from agd_keras.evaluation import reliability
 from agd_keras.evaluation.evaluate import Predict, predict_labelled
 from agd_keras.inference.stored import read_stored, write_stored
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.regions import Regions, parse_regions
 from agd_keras.text import clean
 
 MEMBER = "calibration.json"
@@ -29,9 +30,12 @@ class Calibration:
             slices, see `scale_temperature`.
         threshold: A pixel is tumour at or above this probability.
         fitted_on: Which patients it comes from, and calibration there before and after.
+        regions: What the channels of its mask are, by name the labels of each; empty for one of all
+            labels.
 
     Raises:
-        InputError: The temperature is not positive, or the threshold not between 0 and 1.
+        InputError: The temperature is not positive, the threshold not between 0 and 1, or what is
+            called regions none.
 
     Example:
 
@@ -42,8 +46,10 @@ class Calibration:
     temperature: float = 1.0
     threshold: float = 0.5
     fitted_on: dict[str, Any] = field(default_factory=dict)
+    regions: Regions = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "regions", parse_regions(self.regions))  # of lists, in a file
         for name, low, high in (("temperature", 0, math.inf), ("threshold", 0, 1)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not low < value < high:
@@ -115,7 +121,10 @@ def write_calibration(model: str | Path, fitted: Calibration) -> Path:
     Returns:
         The file that was written.
     """
-    return write_stored(model, MEMBER, asdict(fitted))
+    values = asdict(fitted)
+    if not fitted.regions:  # as before there were any
+        del values["regions"]
+    return write_stored(model, MEMBER, values)
 
 
 def read_calibration(model: str | Path) -> Calibration:
@@ -134,7 +143,7 @@ def read_calibration(model: str | Path) -> Calibration:
     Example:
 
     >>> read_calibration("no/such/model.keras")
-    Calibration(temperature=1.0, threshold=0.5, fitted_on={})
+    Calibration(temperature=1.0, threshold=0.5, fitted_on={}, regions={})
     """
     model = Path(model)
     folds = sorted(model.glob("fold-*/model.keras"))
@@ -143,7 +152,10 @@ def read_calibration(model: str | Path) -> Calibration:
         temperature = np.exp(np.mean([np.log(part.temperature) for part in parts]))
         threshold = np.mean([part.threshold for part in parts])
         origin = {fold.parent.name: p.fitted_on for fold, p in zip(folds, parts, strict=True)}
-        return Calibration(float(temperature), float(threshold), origin)
+        regions = parts[0].regions
+        if any(list(part.regions.items()) != list(regions.items()) for part in parts):
+            raise InputError(f"{model}: folds of several regions")
+        return Calibration(float(temperature), float(threshold), origin, regions)
     stored = read_stored(model, MEMBER, "calibration")
     stored.pop("normalization", None)  # of earlier files, see `read_preprocessor`
     try:

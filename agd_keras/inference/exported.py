@@ -14,6 +14,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.files import without_patterns
+from agd_keras.regions import drop_axis
 from agd_keras.text import clean
 
 SIGNATURE = "model"
@@ -122,8 +123,9 @@ def load_patient(
 
     Returns:
         Function of images `(slices, height, width, channels)`, all slices of one patient, that
-        returns calibrated probabilities, float32 `(slices, height, width)`; and the shape of those
-        images, None for any size.
+        returns calibrated probabilities, float32 `(slices, height, width)`, with an axis for the
+        regions at the end where there are several; and the shape of those images, None for any
+        size.
 
     Raises:
         InputError: The file is missing or damaged.
@@ -138,7 +140,7 @@ def load_patient(
 
     def predict(images: np.ndarray) -> np.ndarray:
         (answer,) = session.run([PROBABILITY], {"image": np.asarray(images, np.float32)})
-        return answer[..., 0]
+        return drop_axis(answer)
 
     (image,) = session.get_inputs()
     shape = tuple(side if isinstance(side, int) else None for side in image.shape)

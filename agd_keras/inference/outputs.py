@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from agd_keras.inference.uncertainty import UncertaintyMaps
 from agd_keras.io.case import Case
 from agd_keras.io.nifti import SUFFIXES
 from agd_keras.io.volume import write_volume
+from agd_keras.regions import Regions, label_map, names_of, nesting, union
 from agd_keras.viz import overlays
 
 MAPS = ("probability", "entropy", "mutual_information")
@@ -99,13 +101,19 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
             made.unlink(missing_ok=True)
 
 
-def name_masks(case_id: str, case: Case, mask_format: str) -> tuple[str, ...]:
+def name_masks(
+    case_id: str, case: Case, mask_format: str, regions: Regions = MappingProxyType({})
+) -> tuple[str, ...]:
     """Names the mask files of a case.
+
+    Of several regions, a label map or a DICOM segmentation holds all; where regions are not nested
+    and a NIfTI file would have to be a label map, and of pictures, each has its own mask files.
 
     Args:
         case_id: What the case is called, also with folders.
         case: What was read.
         mask_format: `source`, as the case came, or `nnunet`, one NIfTI file in no folder.
+        regions: What is found. Default: one region.
 
     Raises:
         InputError: `nnunet` of pictures, which do not tell where their voxels lie.
@@ -116,11 +124,26 @@ def name_masks(case_id: str, case: Case, mask_format: str) -> tuple[str, ...]:
     >>> name_masks("site/a", case, "nnunet")
     ('a.nii.gz',)
     """
-    if mask_format == "source":
-        return case.masks
-    if case.affine is None:
-        raise InputError("--format nnunet: expected NIfTI or DICOM, pictures have no geometry")
-    return (f"{flat_name(case_id)}.nii.gz",)
+    masks = case.masks
+    if mask_format != "source":
+        if case.affine is None:
+            raise InputError("--format nnunet: expected NIfTI or DICOM, pictures have no geometry")
+        masks = (f"{flat_name(case_id)}.nii.gz",)
+    return tuple(_with_region(name, one) for one in _apart(masks, regions) for name in masks)
+
+
+def _apart(masks: Sequence[str], regions: Regions) -> tuple[str, ...]:
+    """The regions that have mask files of their own; an empty name for all in one."""
+    together = masks[0].endswith(".dcm") or (masks[0].endswith(SUFFIXES) and nesting(regions))
+    return names_of(regions) if not together and names_of(regions) else ("",)
+
+
+def _with_region(name: str, region: str) -> str:
+    """The name of a mask file of one region, before all that tells its format."""
+    if not region:
+        return name
+    suffix = next((end for end in SUFFIXES if name.endswith(end)), Path(name).suffix)
+    return f"{name.removesuffix(suffix)}_{region}{suffix}"
 
 
 def flat_name(case_id: str) -> str:
@@ -135,19 +158,36 @@ def flat_name(case_id: str) -> str:
 
 
 def write_masks(
-    case: Case, mask: np.ndarray, paths: Sequence[Path], mask_format: str
+    case: Case,
+    mask: np.ndarray,
+    paths: Sequence[Path],
+    mask_format: str,
+    regions: Regions = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """Writes the mask of a case to files named by `name_masks`.
 
     Args:
         case: What was read.
-        mask: Boolean array of shape `(slices, height, width)`.
+        mask: Boolean array of shape `(slices, height, width)`, with an axis for the regions at its
+            end where there are several.
         paths: The files.
         mask_format: As for `name_masks`.
+        regions: As for `name_masks`.
 
     Returns:
         Notes on what was left out or changed.
     """
+    if len(own := _apart([path.name for path in paths], regions)) > 1:
+        share = len(paths) // len(own)
+        notes: tuple[str, ...] = ()
+        for place in range(len(own)):
+            part = paths[place * share : (place + 1) * share]
+            notes += write_masks(case, mask[..., place], part, mask_format)
+        return tuple(dict.fromkeys(notes))
+    if names_of(regions) and paths[0].name.endswith(SUFFIXES):
+        mask = label_map(mask, regions, nesting(regions))
+    elif names_of(regions):
+        return case.write_masks(mask, paths, regions=names_of(regions)) or ()
     # A NIfTI scan writes its own header, compressed or not as the name of the file says.
     if mask_format == "source" or case.masks[0].endswith(SUFFIXES) or case.affine is None:
         return case.write_masks(mask, paths) or ()
@@ -190,7 +230,8 @@ def write_maps(maps: UncertaintyMaps, flair: np.ndarray, arrays: Path, picture: 
     """Writes maps of uncertainty: all of them as arrays, those of one slice as a picture.
 
     Args:
-        maps: Maps of shape `(slices, height, width)`.
+        maps: Maps of shape `(slices, height, width)`, with an axis for the regions at the end where
+            there are several; the picture shows the highest value over the regions.
         flair: Array of shape `(slices, height, width)`.
         arrays: An `.npz` file, float16: `probability`, and in nats `entropy` and
             `mutual_information`.
@@ -198,7 +239,8 @@ def write_maps(maps: UncertaintyMaps, flair: np.ndarray, arrays: Path, picture: 
     """
     values = {name: getattr(maps, name) for name in MAPS}
     np.savez_compressed(arrays, **{name: value.astype("f2") for name, value in values.items()})
-    place = int(maps.entropy.sum(axis=(1, 2)).argmax())
+    values = {name: union(value) for name, value in values.items()}
+    place = int(values["entropy"].sum(axis=(1, 2)).argmax())
     shown = {"probability": values["probability"][place]}
     for name in MAPS[1:]:
         shown[f"{name.replace('_', ' ')} (bits)"] = values[name][place] / np.log(2)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from agd_keras.errors import InputError
+from agd_keras.regions import Regions, close_masks, names_of
 
 THRESHOLD = 0.5
 
@@ -54,10 +55,23 @@ class Postprocessing:
         if self.flips and method:
             raise InputError("--flips: not together with --uncertainty, whose `tta` has them")
 
-    def mask(self, probability: np.ndarray) -> np.ndarray:
-        """Makes the mask of a case, see `make_mask`."""
+    def mask(self, probability: np.ndarray, regions: Regions | None = None) -> np.ndarray:
+        """Makes the masks of a case, see `make_mask` and, of several regions, `close_masks`.
+
+        Args:
+            probability: Array of shape `(slices, height, width)`, values 0 to 1, with an axis for
+                the regions at its end where there are several.
+            regions: What is found. Default: one region.
+
+        Returns:
+            Boolean array of that shape.
+        """
         threshold = THRESHOLD if self.threshold is None else self.threshold
-        return make_mask(probability, threshold, self.largest_component, self.min_size)
+        how = (threshold, self.largest_component, self.min_size)
+        if probability.ndim == 3:
+            return make_mask(probability, *how)
+        masks = [make_mask(one, *how) for one in np.moveaxis(probability, -1, 0)]
+        return close_masks(np.stack(masks, axis=-1), regions or {})
 
 
 def make_mask(
@@ -95,6 +109,32 @@ def make_mask(
     if largest_component:
         kept &= np.arange(len(sizes)) == sizes.argmax()
     return kept[labels]
+
+
+def measure_regions(
+    masks: np.ndarray, spacing: tuple[float, float, float] | None, regions: Regions
+) -> dict[str, float | int | None]:
+    """Measures each of several regions.
+
+    Args:
+        masks: Boolean array of shape `(slices, height, width, regions)`.
+        spacing: As for `measure`.
+        regions: What is found.
+
+    Returns:
+        `voxels_` and `volume_mm3_` with the name of each region; nothing of a single one.
+
+    Example:
+
+    >>> masks = np.ones((2, 3, 4, 2), bool)
+    >>> measure_regions(masks, (5.0, 1.0, 0.5), {"whole": (1, 2), "core": (1,)})["volume_mm3_core"]
+    60.0
+    """
+    measured: dict[str, float | int | None] = {}
+    for place, name in enumerate(names_of(regions)):
+        own = measure(masks[..., place], masks[..., place].astype(np.float32), spacing)
+        measured |= {f"{key}_{name}": own[key] for key in ("voxels", "volume_mm3")}
+    return measured
 
 
 def measure(

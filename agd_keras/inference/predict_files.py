@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from agd_keras.errors import InputError
 from agd_keras.files import FULL, write_csv
 from agd_keras.inference.familiarity import UNLIKE, Familiarity
@@ -20,13 +22,19 @@ from agd_keras.inference.outputs import (
     write_volumes,
 )
 from agd_keras.inference.overlay import add_title, draw_overlay
-from agd_keras.inference.postprocess import THRESHOLD, Postprocessing, measure
+from agd_keras.inference.postprocess import (
+    THRESHOLD,
+    Postprocessing,
+    measure,
+    measure_regions,
+)
 from agd_keras.inference.predict_case import predict_case, predict_maps
 from agd_keras.inference.uncertainty import PatientPredictor, UncertaintyPredictor
 from agd_keras.io.case import CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.locks import locked
+from agd_keras.regions import Regions, by_region, names_of, nesting, union
 from agd_keras.text import clean
 
 logger = logging.getLogger(__name__)
@@ -51,6 +59,12 @@ def _describe(source: CaseRef, error: Exception) -> str:
     reason = getattr(error, "strerror", None) or clean(error)
     where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     return f"{_place(source)}: cannot be read or its results written ({where}{reason})"
+
+
+def _columns(regions: Regions) -> list[str]:
+    """The columns of the table, with two more for each of several regions."""
+    own = [f"{key}_{name}" for name in names_of(regions) for key in ("voxels", "volume_mm3")]
+    return [*COLUMNS[:-2], *own, *COLUMNS[-2:]]
 
 
 def _check_flat(cases: Sequence[str]) -> None:
@@ -82,7 +96,9 @@ def predict_files(
     """Predicts every case in files and folders, holding one at a time in memory.
 
     Masks are written in the format and geometry of their input, `<case>_mask.*`, with a picture
-    `<case>_overlay.png` of the outline and a row in `predictions.csv`. A case that cannot be
+    `<case>_overlay.png` of the outline and a row in `predictions.csv`. Of several regions, picture
+    and row are of their union, the row has voxels and volume of each, and `name_masks` says how
+    the masks are written. A case that cannot be
     read, predicted or written is logged in one line, and the others are predicted all the same.
 
     Args:
@@ -134,6 +150,9 @@ def predict_files(
     out = Path(out)
     settled = (postprocessing or Postprocessing()).settle(THRESHOLD)
     settled.check_uncertainty(uncertainty)
+    regions: Regions = getattr(predictor, "regions", {})
+    if mask_format == "nnunet" and names_of(regions) and not nesting(regions):
+        raise InputError(f"--format nnunet: expected nested regions, found {', '.join(regions)}")
     uncertain = None
     if uncertainty:
         threshold = settled.threshold or THRESHOLD
@@ -157,12 +176,14 @@ def predict_files(
         case = read_case(source, descriptions)
         stem = flat_name(source.case_id) if flat else source.case_id
         try:
-            masks = name_masks(source.case_id, case, mask_format)
+            masks = name_masks(source.case_id, case, mask_format, regions)
         except InputError as error:  # knows of no file
             raise InputError(f"{_place(source)}: {error}") from None
         extra = [f"{stem}_uncertainty.{kind}" for kind in ("npz", "png")]
-        volumes = name_volumes(stem, case, MAPS)
-        kept = volumes[: len(MAPS) if uncertain else 1] if save_probability else []
+        parts = [f"_{name}" for name in names_of(regions)] or [""]
+        own_maps = [f"{name}{part}" for name in MAPS for part in parts]
+        volumes = name_volumes(stem, case, own_maps)
+        kept = volumes[: len(volumes) if uncertain else len(parts)] if save_probability else []
         overlay = [f"{stem}_overlay.png"]
         wanted = [*masks, *extra * bool(uncertain), *kept, *overlay * overlays]
         paths = resolve_outputs(out, wanted, source.files, overwrite)
@@ -173,17 +194,20 @@ def predict_files(
             probability = maps.probability if maps else predict_case(predictor, case, settled.flips)
         except InputError as error:  # knows of no file
             raise InputError(f"{_place(source)}: {error}") from None
-        mask = settled.mask(probability)
-        found = measure(mask, probability, case.spacing)
+        found_masks = settled.mask(probability, regions)
+        mask = union(found_masks)
+        found = measure(mask, union(probability), case.spacing)
+        by_name = measure_regions(found_masks, case.spacing, regions)
         with replacing(paths) as made:
-            more = write_masks(case, mask, made[: len(masks)], mask_format)
+            more = write_masks(case, found_masks, made[: len(masks)], mask_format, regions)
             if maps:
                 write_maps(maps, case.flair, *made[len(masks) :][:2])
             if kept:
-                values = {name: getattr(maps, name) for name in MAPS} if maps else None
+                given = [getattr(maps, name) for name in MAPS] if maps else [probability]
+                stacks = [one for maps_ in given for one in np.moveaxis(by_region(maps_), -1, 0)]
                 start = len(masks) + len(extra) * bool(maps)
                 own = made[start : start + len(kept)]
-                write_volumes(values or {MAPS[0]: probability}, own, case.affine)
+                write_volumes(dict(zip(own_maps, stacks, strict=False)), own, case.affine)
             if overlays:
                 picture = draw_overlay(case.flair, mask, case.spacing, source.numbers)
                 picture = add_title(picture, source.case_id, found["volume_mm3"], int(mask.sum()))
@@ -198,7 +222,10 @@ def predict_files(
             logger.info("%s: %s", source.case_id, notes)
         doubt = {"uncertainty": f"{maps.score:.3f}"} if maps else {}
         where = masks[0] if len(masks) == 1 else f"{source.case_id}/"
-        return {"case": source.case_id, **found, **doubt, "masks": where, "notes": notes}
+        if not all(name.startswith(where) for name in masks):  # regions in files of their own
+            where = "; ".join(masks)
+        row = {"case": source.case_id, **found, **doubt, **by_name}
+        return {**row, "masks": where, "notes": notes}
 
     with locked(out, tidy=True):
         resolve_outputs(out, [TABLE], [], overwrite)  # another process may have ended meanwhile
@@ -219,7 +246,7 @@ def predict_files(
                     progress(done, len(sources))
         finally:
             if len(rows) > len(failed):
-                write_csv(table, rows, COLUMNS)
+                write_csv(table, rows, _columns(regions))
     if failed and len(sources) == 1:
         raise failed[0]
     if failed:

@@ -30,6 +30,7 @@ from agd_keras.inference.model_file import check_model_file
 from agd_keras.inference.stored_preprocessor import read_preprocessor
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
+from agd_keras.regions import Regions, by_region, names_of
 from agd_keras.text import clean
 from agd_keras.weights import find_model
 from agd_keras.wording import counted
@@ -70,20 +71,27 @@ class Predictor:
         preprocessor: Preprocessor | None = None,
         familiarity: Familiarity | None = None,
     ):
+        self.calibration = calibration or Calibration()
+        count = len(self.calibration.regions) or 1
         # Exported ones answer as Keras models do.
         self.models: list[Any] = [
-            as_network(model) if isinstance(model, keras.Model) else model for model in models
+            as_network(model, regions=count) if isinstance(model, keras.Model) else model
+            for model in models
         ]
         shapes = sorted({tuple(model.input_shape[1:]) for model in self.models})
         if len(shapes) != 1:
             raise InputError(f"{name}: expected one shape of input, found {shapes or 'no model'}")
         self.batch_size = batch_size
-        self.calibration = calibration or Calibration()
         self.name = name
         shape = self.models[0].input_shape
         self.preprocessor = preprocessor or preprocessor_for(shape)
         self.preprocessor.check_network(shape)
         self.familiarity = familiarity
+
+    @property
+    def regions(self) -> Regions:
+        """What is found, by name the labels of each region; empty for one of all labels."""
+        return self.calibration.regions
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
         """Predicts the probability of tumour at every pixel of a patient's slices.
@@ -93,7 +101,8 @@ class Predictor:
                 all slices of one patient since intensities are normalised over the patient.
 
         Returns:
-            Float32 array of shape `(slices, height, width)`, values 0 to 1.
+            Float32 array of shape `(slices, height, width)`, values 0 to 1, with an axis for the
+            regions at its end where there are several.
 
         Raises:
             InputError: A network answers something else than probabilities.
@@ -113,22 +122,25 @@ class Predictor:
             shape: Height and width of the original slices in pixels.
 
         Returns:
-            Float32 array of shape `(slices, *shape)`, values 0 to 1.
+            Float32 array of shape `(slices, *shape)`, values 0 to 1, with an axis for the regions
+            at its end where there are several.
 
         Raises:
             InputError: The slices have another number of channels than the network takes.
         """
         self._check_channels(prepared)
-        probabilities = np.empty((len(prepared), *shape), np.float32)
+        count = len(self.regions) or 1
+        probabilities = np.empty((count, len(prepared), *shape), np.float32)
         for start in range(0, len(prepared), self.batch_size):
             batch = prepared[start : start + self.batch_size]
-            masks = [self._ask(model, batch)["mask"][..., 0] for model in self.models]
-            for offset, mask in enumerate(np.stack(masks).mean(axis=0)):
-                probability = resize_probability(mask, shape)
-                probabilities[start + offset] = scale_temperature(
-                    probability, self.calibration.temperature
-                )
-        return probabilities
+            answers = [self._ask(model, batch)["mask"] for model in self.models]
+            for offset, masks in enumerate(np.stack(answers).mean(axis=0)):
+                for region in range(count):
+                    probability = resize_probability(masks[..., region], shape)
+                    probabilities[region, start + offset] = scale_temperature(
+                        probability, self.calibration.temperature
+                    )
+        return np.moveaxis(probabilities, 0, -1) if count > 1 else probabilities[0]
 
     def explain(self, images: np.ndarray, place: int) -> dict[str, np.ndarray]:
         """Returns what the first network sees in one slice.
@@ -140,7 +152,7 @@ class Predictor:
         Returns:
             By name of output or attention gate: tumour probability `mask`, edge probability
             `edge`, attention coefficients. Float32, `(height, width)` at the network's resolution
-            or less, values 0 to 1.
+            or less, values 0 to 1. Of several regions there is a `mask` for each, with its name.
 
         Raises:
             InputError: The slices have another number of channels than the network takes.
@@ -151,7 +163,13 @@ class Predictor:
         if isinstance(model, keras.Model):  # into an exported one nobody can look
             model = explain_model(model)
         outputs = self._ask(model, slice_)
-        return {name: out[0, ..., 0] for name, out in outputs.items() if out.ndim == 4}
+        maps: dict[str, np.ndarray] = {}
+        for name, out in outputs.items():
+            regions = names_of(self.regions) if name == "mask" else ()
+            if out.ndim == 4:
+                named = [f"{name} {region}" for region in regions] or [name]
+                maps |= {own: out[0, ..., place] for place, own in enumerate(named)}
+        return maps
 
     def _check_channels(self, images: np.ndarray) -> None:
         channels = self.models[0].input_shape[-1]
@@ -161,7 +179,7 @@ class Predictor:
             )
 
     def _ask(self, model: Any, batch: np.ndarray) -> dict[str, np.ndarray]:
-        return ask(model, batch, self.name)
+        return ask(model, batch, self.name, len(self.regions) or 1)
 
 
 class WholePredictor(Predictor):
@@ -194,7 +212,9 @@ class WholePredictor(Predictor):
 
     def explain(self, images: np.ndarray, place: int) -> dict[str, np.ndarray]:
         """Returns the probability in one slice, the one thing that the graph tells."""
-        return {"mask": self._predict(images)[place]}
+        planes = np.moveaxis(by_region(self._predict(images))[place], -1, 0)
+        named = [f"mask {name}" for name in names_of(self.regions)] or ["mask"]
+        return dict(zip(named, planes, strict=True))
 
 
 def load_predictor(model: str | Path) -> Predictor:
@@ -254,13 +274,14 @@ def _missing_folds(run: Path) -> list[int]:
     return [index for index in folds if not (run / f"fold-{index}" / "model.keras").is_file()]
 
 
-def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
+def load_model(path: str | Path, compiled: bool = True, regions: int | None = None) -> keras.Model:
     """Loads one trained network, without running code from its file.
 
     Args:
         path: The file, a run folder of one fold, or a preset with weights.
         compiled: Whether to compile it as it was trained; its optimiser starts anew. A model from
             elsewhere is not compiled where its output has to be renamed.
+        regions: Channels of its mask. Default: as is stored with it, else one.
 
     Returns:
         The `keras.Model`, with the output `mask`.
@@ -297,7 +318,9 @@ def load_model(path: str | Path, compiled: bool = True) -> keras.Model:
                 "--model-fn PACKAGE.MODULE:FUNCTION, or import its module first"
             ) from None
         raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None
-    network = as_network(model, str(path))
+    if regions is None:
+        regions = len(read_calibration(path).regions) or 1
+    network = as_network(model, str(path), regions=regions)
     for variable in model.variables:
         if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
             raise InputError(f"{path}: expected finite weights, {variable.path} has others")

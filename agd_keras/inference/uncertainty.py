@@ -10,6 +10,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.uncertainty import entropy, patient_uncertainty
+from agd_keras.regions import by_region
 
 METHODS = ("tta", "ensemble", "mc_dropout")
 SHIFT = 0.04  # largest shift along each axis, as a share of the side
@@ -19,7 +20,10 @@ class PatientPredictor(Protocol):
     """What predicts all slices of a patient, as `Predictor` does."""
 
     def predict_patient(self, images: np.ndarray) -> np.ndarray:
-        """Maps images `(slices, height, width, 3)` to probabilities `(slices, height, width)`."""
+        """Maps images `(slices, height, width, 3)` to probabilities `(slices, height, width)`.
+
+        Of several regions, those that its attribute `regions` names, with an axis for them.
+        """
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class UncertaintyMaps:
         entropy: Entropy of that mean, in nats, 0 to ln 2: the whole uncertainty. Float32.
         mutual_information: What of it comes from the predictions contradicting each other, in nats,
             0 to ln 2; the rest is the doubt that all share. Float32.
-        score: How uncertain the mask is, 0 (certain) to 1, see `patient_uncertainty`.
+        score: How uncertain the mask is, 0 (certain) to 1, see `patient_uncertainty`; the mean over
+            the regions.
     """
 
     probability: np.ndarray
@@ -70,11 +75,12 @@ def combine(predictions: Iterable[np.ndarray], threshold: float = 0.5) -> Uncert
         raise ValueError("`predictions` must hold at least one array. Received none")
     probability /= count
     whole = entropy(probability)
+    stacks = np.moveaxis(by_region(probability), -1, 0)
     return UncertaintyMaps(
         probability.astype(np.float32),
         whole.astype(np.float32),
         np.maximum(whole - own / count, 0).astype(np.float32),
-        patient_uncertainty(probability, threshold),
+        float(np.mean([patient_uncertainty(one, threshold) for one in stacks])),
     )
 
 

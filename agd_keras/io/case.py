@@ -39,7 +39,8 @@ class Case:
         masks: Names of the mask files, with `/` for folders, relative to any output folder.
         write_masks: Function of a boolean array of shape `(slices, height, width)` and of one
             path for each of `masks`, which writes the files in the source's own geometry. What it
-            returns, if anything, are further notes.
+            returns, if anything, are further notes. Of NIfTI it takes a label map as well, and of
+            DICOM several masks, with an axis at the end, and their names as `regions`.
         notes: What a user should know about how the images were read.
         affine: Array of shape `(4, 4)`, from voxels `(i, j, k)` of the source to mm to the right,
             anterior and superior, see `to_axial`; None for pictures.
@@ -49,7 +50,7 @@ class Case:
     images: np.ndarray
     spacing: tuple[float, float, float] | None
     masks: tuple[str, ...]
-    write_masks: Callable[[np.ndarray, Sequence[Path]], tuple[str, ...] | None]
+    write_masks: Callable[..., tuple[str, ...] | None]
     notes: tuple[str, ...] = ()
     affine: np.ndarray | None = None
     channels: tuple[str, ...] = CHANNELS

@@ -13,6 +13,7 @@ from agd_keras.io.dicom_decode import silence
 from agd_keras.io.dicom_header import COPIED, copied_values
 from agd_keras.io.dicom_series import Series
 from agd_keras.io.geometry import from_axial
+from agd_keras.regions import by_region
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
@@ -24,9 +25,15 @@ _UNKNOWN_THICKNESS = 1.0  # in mm: readers want a number
 
 
 def write_segmentation(
-    mask: np.ndarray, paths: Sequence[Path], path: Path, source: Series
+    mask: np.ndarray,
+    paths: Sequence[Path],
+    path: Path,
+    source: Series,
+    regions: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Writes a mask as a DICOM segmentation object of one segment, "tumour", made by a machine.
+
+    Of several regions each is a segment of its name; they may overlap.
 
     It belongs to the study and the patient of the series, and each frame names the image it was
     made from. There is a frame for every slice, empty or not, and for those that are missing from
@@ -35,10 +42,12 @@ def write_segmentation(
     being written or read.
 
     Args:
-        mask: Bool array of shape `(slices, height, width)`, slices upwards, as in `Case.images`.
+        mask: Bool array of shape `(slices, height, width)`, slices upwards, as in `Case.images`,
+            with an axis for several regions at its end.
         paths: The one file to write.
         path: The file or folder that the series was read from, which an error names.
         source: The series.
+        regions: Names of several regions.
 
     Returns:
         Notes on what was left out or changed.
@@ -60,48 +69,61 @@ def write_segmentation(
     from pydicom.uid import generate_uid
 
     silence()
-    frames = np.ascontiguousarray(from_axial(mask, source.affine).transpose(2, 1, 0), np.uint8)
+    labels = regions or ("tumour",)
+    stacks = [
+        from_axial(one, source.affine).transpose(2, 1, 0)
+        for one in np.moveaxis(by_region(mask), -1, 0)
+    ]
+    frames = np.ascontiguousarray(np.stack(stacks, axis=-1), np.uint8)
     with one_line(path, "DICOM series"), disable_value_validation():
         values, notes = copied_values(source.header)
         if not source.frame_of_reference:
             source = replace(source, frame_of_reference=generate_uid())
             notes += ("no FrameOfReferenceUID; the mask has one of its own",)
         try:
-            content = _encode(frames, source, values)
+            content = _encode(frames, source, values, labels)
         except Exception:  # what no one thought of must not cost the mask
-            content = _encode(frames, source, {})
+            content = _encode(frames, source, {}, labels)
             notes += ("mask without data of patient and study, which could not be written",)
     paths[0].write_bytes(content)
     return notes
 
 
-def _encode(frames: np.ndarray, source: Series, values: Mapping[str, str | Sequence[str]]) -> bytes:
-    """The file, from frames of the planes of the source, shape `(planes, rows, columns)`."""
+def _encode(
+    frames: np.ndarray,
+    source: Series,
+    values: Mapping[str, str | Sequence[str]],
+    labels: Sequence[str],
+) -> bytes:
+    """The file, from frames of the planes of the source, `(planes, rows, columns, segments)`."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
     from pydicom.uid import ExplicitVRLittleEndian
 
     from agd_keras import __version__
 
-    segment = hd.seg.SegmentDescription(
-        segment_number=1,
-        segment_label="tumour",
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Neoplasm,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name="agd_keras",
-            version=__version__,
-            family=codes.DCM.ArtificialIntelligence,
-        ),
-    )
+    segments = [
+        hd.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=label,
+            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=codes.SCT.Neoplasm,
+            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=hd.AlgorithmIdentificationSequence(
+                name="agd_keras",
+                version=__version__,
+                family=codes.DCM.ArtificialIntelligence,
+            ),
+        )
+        for number, label in enumerate(labels, start=1)
+    ]
     stack = np.zeros((source.places[-1] + 1, *frames.shape[1:]), np.uint8)
     stack[source.places] = frames
     segmentation = hd.seg.Segmentation(
         source_images=_stand_ins(source, values),
-        pixel_array=stack,
+        pixel_array=stack if len(segments) > 1 else stack[..., 0],
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[segment],
+        segment_descriptions=segments,
         series_instance_uid=hd.UID(),
         series_number=9000,
         sop_instance_uid=hd.UID(),

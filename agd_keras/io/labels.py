@@ -13,6 +13,7 @@ from agd_keras.io.discovery import read_case
 from agd_keras.io.geometry import from_axial, to_axial
 from agd_keras.io.image_files import read_image, read_mask
 from agd_keras.io.nifti import read_label_map
+from agd_keras.regions import masks_of
 
 
 def read_labelled(ref: CaseRef) -> tuple[Case, np.ndarray]:
@@ -22,7 +23,8 @@ def read_labelled(ref: CaseRef) -> tuple[Case, np.ndarray]:
         ref: A case with a label.
 
     Returns:
-        The `Case`, and a boolean array of shape `(slices, height, width)` on its grid.
+        The `Case`, and a boolean array of shape `(slices, height, width)` on its grid, with an axis
+        for the regions at its end where the case has several.
 
     Raises:
         InputError: A file is damaged, there is no label, or it lies on another grid.
@@ -39,8 +41,8 @@ def read_labelled(ref: CaseRef) -> tuple[Case, np.ndarray]:
         raise InputError(f"{ref.files[0]}: expected a mask beside it")
     case = read_case(ref)
     label = _READERS[ref.kind](ref, case)
-    if label.shape != case.images.shape[:3]:
-        sizes = _sizes(case.images.shape[:3], label.shape)
+    if label.shape[:3] != case.images.shape[:3]:
+        sizes = _sizes(case.images.shape[:3], label.shape[:3])
         raise InputError(f"{ref.label[0]}: label of another size than its scan ({sizes})")
     return case, label
 
@@ -65,15 +67,23 @@ def _read_nifti(ref: CaseRef, case: Case) -> np.ndarray:
     if other:
         allowed = ", ".join(map(str, (0, *ref.values)))
         raise InputError(f"{path}: label {other[0]}, expected {allowed}")
+    if ref.regions:
+        return masks_of(values, ref.regions)
     return np.isin(values, ref.values) if ref.values else values > 0
 
 
 def _read_dicom(ref: CaseRef, case: Case) -> np.ndarray:
-    """All segments of segmentations, by the place of their voxels."""
+    """All segments of segmentations, or of each region its own, by the place of their voxels."""
+    wanted = list(ref.regions.items()) or [("", ())]
+    masks = [_read_segments(ref, case, *region) for region in wanted]
+    return np.stack(masks, axis=-1) if len(masks) > 1 else masks[0]
+
+
+def _read_segments(ref: CaseRef, case: Case, name: str, numbers: tuple[int, ...]) -> np.ndarray:
     affine = _affine(case)
     volume = from_axial(np.zeros(case.images.shape[:3], bool), affine).copy()
     for path in ref.label:
-        points = _segmented_points(path)
+        points = _segmented_points(path, name, numbers)
         found = np.linalg.inv(affine) @ np.column_stack([points, np.ones(len(points))]).T
         voxels = np.rint(found[:3]).astype(int)
         off = np.abs(found[:3] - voxels).max(initial=0)
@@ -90,15 +100,52 @@ def _affine(case: Case) -> np.ndarray:
     return case.affine
 
 
-def _segmented_points(path: Path) -> np.ndarray:
-    """Where the marked voxels of a DICOM segmentation lie: mm to right, front and top."""
+def _segmented_points(path: Path, name: str = "", numbers: tuple[int, ...] = ()) -> np.ndarray:
+    """Where the marked voxels of a DICOM segmentation lie: mm to right, front and top.
+
+    Of the segment that is called like a region, else of those of its numbers; or of all.
+    """
     import highdicom as hd
 
     with one_line(path, "DICOM segmentation"):
-        volume = hd.seg.segread(path).get_volume(combine_segments=True, skip_overlap_checks=True)
+        segmentation = hd.seg.segread(path)
+        known = segmentation.segment_numbers if numbers else ()
+        named = [
+            number
+            for number in known
+            if segmentation.get_segment_description(number).segment_label == name
+        ]
+        chosen = named or [number for number in numbers if number in known]
+        if numbers and not chosen:
+            return np.empty((0, 3))
+        volume = segmentation.get_volume(
+            segment_numbers=chosen or None, combine_segments=True, skip_overlap_checks=True
+        )
         indices = np.argwhere(volume.array > 0)
         places = volume.map_indices_to_reference(indices) if len(indices) else np.empty((0, 3))
         return places * np.array([-1.0, -1.0, 1.0])  # DICOM runs to the left and the back
+
+
+def read_values(ref: CaseRef) -> set[int]:
+    """Says which values a label has beside 0: those of a label map, or numbers of segments.
+
+    Args:
+        ref: A case with a label; masks in pictures have one value.
+
+    Raises:
+        InputError: A file is damaged.
+    """
+    import highdicom as hd
+
+    if ref.kind == "nifti":
+        return set(np.unique(read_label_map(ref.label[0], _affine(read_case(ref)))).tolist()) - {0}
+    if ref.kind == "picture":
+        return {1}
+    found: set[int] = set()
+    for path in ref.label:
+        with one_line(path, "DICOM segmentation"):
+            found |= set(hd.seg.segread(path).segment_numbers)
+    return found
 
 
 _READERS = {"picture": _read_pictures, "nifti": _read_nifti, "dicom": _read_dicom}

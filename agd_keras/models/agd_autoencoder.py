@@ -22,6 +22,7 @@ def agd_autoencoder(
     activation: str = "elu",
     dropout: float = 0.0,
     l2: float = 0.0,
+    regions: int = 1,
     name: str = "agd_autoencoder",
 ) -> keras.Model:
     """Builds the attention-gated autoencoder: edge attention, encoder, gated skips, decoder.
@@ -51,12 +52,13 @@ def agd_autoencoder(
         activation: Activation of the blocks.
         dropout: Share of the bottleneck's channels dropped in training.
         l2: Factor of the L2 penalty on all kernels of encoder, decoder and gates.
+        regions: What is found, each by a channel of the mask; they may overlap.
         name: Name of the model.
 
     Returns:
         A `keras.Model` with input `image`, float32, `(batch, height, width, channels)`, normalised
         per patient, and the outputs `mask` and, unless `edge=False`, `edge`: probabilities,
-        float32, `(batch, height, width, 1)`.
+        float32, `(batch, height, width, regions)` and `(batch, height, width, 1)`.
 
     Raises:
         ValueError: If the size does not fit the number of levels, or a level does not exist.
@@ -128,7 +130,7 @@ def agd_autoencoder(
 
     # Kernel and stride of equal size: a 1×1 convolution to each pixel of the original grid.
     x = layers.Conv2DTranspose(
-        1, stem_stride, strides=stem_stride, data_format=DATA_FORMAT, name="head"
+        regions, stem_stride, strides=stem_stride, data_format=DATA_FORMAT, name="head"
     )(x)
     outputs["mask"] = layers.Activation("sigmoid", dtype="float32", name="mask")(x)
     return keras.Model(image, outputs, name=name)

@@ -29,7 +29,7 @@ class Head(NamedTuple):
         loss: A Keras loss or its name. Default: for `mask` that of the config, for `edge` the
             `EdgeCrossEntropy`.
         weight: Its share of the whole loss. Default: 1, for `edge` `training.edge_weight`.
-        target: Function of the mask, a TensorFlow tensor `(batch, height, width, 1)` of 0 and 1,
+        target: Function of the mask, a TensorFlow tensor `(batch, height, width, regions)` of 0, 1,
             that returns the target; it runs in the input pipeline. Default: the mask itself.
     """
 
@@ -121,7 +121,10 @@ def check_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_network(
-    name: str, arguments: Mapping[str, Any], image_shape: tuple[int | None, int | None, int]
+    name: str,
+    arguments: Mapping[str, Any],
+    image_shape: tuple[int | None, int | None, int],
+    regions: int = 1,
 ) -> Network:
     """Builds a network and says what its outputs are trained on.
 
@@ -133,6 +136,7 @@ def build_network(
         name: As for `find_builder`.
         arguments: All but the first.
         image_shape: Height and width of the input, None for any, and its channels.
+        regions: Channels of the mask; of more than one, an argument of the builder, too.
 
     Returns:
         The `Network`, with an output `mask`.
@@ -147,7 +151,8 @@ def build_network(
     >>> sorted(network.heads)
     ['edge', 'mask']
     """
-    checked = check_arguments(name, arguments)
+    several = {"regions": regions} if regions > 1 else {}
+    checked = check_arguments(name, {**arguments, **several})
     try:
         made = find_builder(name)(image_shape, **checked)
     except Exception as error:  # whatever a user's builder raises
@@ -155,7 +160,7 @@ def build_network(
     model, declared = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(declared, Mapping):
         raise InputError(f"{name}: expected a model, or a model and a dict of Head")
-    network = as_network(model, name, any_size=image_shape[0] is None)
+    network = as_network(model, name, any_size=image_shape[0] is None, regions=regions)
     if network.input_shape[1:] != image_shape:
         raise InputError(
             f"{name}: expected an input of {image_shape}, found {network.input_shape[1:]}"

@@ -6,7 +6,9 @@ from agd_keras.errors import InputError
 from agd_keras.layers import AttentionGate
 
 
-def as_network(model: keras.Model, name: str = "the model", any_size: bool = False) -> keras.Model:
+def as_network(
+    model: keras.Model, name: str = "the model", any_size: bool = False, regions: int = 1
+) -> keras.Model:
     """Returns any model that outlines something with an output called `mask`, sharing all weights.
 
     Args:
@@ -14,6 +16,7 @@ def as_network(model: keras.Model, name: str = "the model", any_size: bool = Fal
             probabilities, whatever it is called, or several of which one is called `mask`.
         name: What to call it in an error.
         any_size: Whether its input may be of any size.
+        regions: Channels of the mask.
 
     Returns:
         The model itself if its outputs are a dict with a `mask`, else a `keras.Model` from its
@@ -48,7 +51,7 @@ def as_network(model: keras.Model, name: str = "the model", any_size: bool = Fal
         )
     mask = outputs.get("mask", model.outputs[0])
     images = [tuple(one.shape) for one in model.inputs]
-    _check_shapes(name, images, tuple(mask.shape), any_size)
+    _check_shapes(name, images, tuple(mask.shape), any_size, regions)
     if isinstance(model.output, dict) and "mask" in outputs:
         return model
     if "mask" not in outputs:
@@ -58,7 +61,9 @@ def as_network(model: keras.Model, name: str = "the model", any_size: bool = Fal
     return keras.Model(model.inputs[0], outputs, name=model.name)
 
 
-def _check_shapes(name: str, images: list[tuple], mask: tuple, any_size: bool) -> None:
+def _check_shapes(
+    name: str, images: list[tuple], mask: tuple, any_size: bool, regions: int
+) -> None:
     """Refuses what is not from square images of one size to a mask of that size."""
     if len(images) != 1:
         raise InputError(f"{name}: expected one input, found {len(images)}")
@@ -68,7 +73,7 @@ def _check_shapes(name: str, images: list[tuple], mask: tuple, any_size: bool) -
         raise InputError(
             f"{name}: expected an input of one square size, as (None, 128, 128, 3), found {image}"
         )
-    expected = (*image[:3], 1)
+    expected = (*image[:3], regions)
     if len(mask) != 4 or any(m not in (e, None) for m, e in zip(mask, expected, strict=True)):
         raise InputError(f"{name}: expected a mask of the input's size, {expected}, found {mask}")
 
@@ -81,7 +86,7 @@ def inference_model(model: keras.Model) -> keras.Model:
 
     Returns:
         A `keras.Model` from `image` to `{"mask": ...}`, probabilities, float32, `(batch, height,
-        width, 1)`.
+        width, regions)`.
 
     Example:
 
@@ -125,7 +130,8 @@ def explain_model(model: keras.Model) -> keras.Model:
 
     Returns:
         A `keras.Model` from `image` to the outputs of the model and, by name of the gate, those of
-        `attention_model`: all float32, `(batch, height / n, width / n, 1)`, values 0 to 1.
+        `attention_model`: all float32, `(batch, height / n, width / n, 1)`, values 0 to 1, the mask
+        with a channel for each region.
 
     Example:
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from agd_keras.data.datasets import AUTO, find_data
+from agd_keras.data.datasets import AUTO, choose_regions, find_data
 from agd_keras.data.preprocess import resize_probability
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
@@ -27,6 +27,7 @@ from agd_keras.io.data_set import check_cases, problems_error
 from agd_keras.io.fingerprint import data_fingerprint
 from agd_keras.io.geometry import square_view
 from agd_keras.locks import locked
+from agd_keras.regions import names_of
 from agd_keras.runs.provenance import find_origin
 from agd_keras.runs.report import SUMS, write_metrics, write_report
 from agd_keras.viz import charts, overlays
@@ -121,7 +122,8 @@ def assess(
 
     settled = (postprocessing or Postprocessing()).settle(predictor.calibration.threshold)
     settled.check_uncertainty(uncertainty)
-    threshold, make_mask = settled.threshold or THRESHOLD, settled.mask
+    threshold = settled.threshold or THRESHOLD
+    make_mask = partial(settled.mask, regions=predictor.regions)
     predict = partial(predict_case, predictor, flips=settled.flips)
     uncertain = (
         UncertaintyPredictor(predictor, uncertainty, threshold=threshold) if uncertainty else None
@@ -224,6 +226,10 @@ def evaluate_model(
     predictor = load_predictor(model)
     taken = predictor.preprocessor
     cases = find_data(data, layout, persons, taken.channels, missing or taken.missing)
+    cases = choose_regions(cases, predictor.regions)
+    if second_reader and names_of(predictor.regions):
+        found = ", ".join(predictor.regions)
+        raise InputError(f"--second-reader: expected a model of one region, {model} finds {found}")
     settled = (postprocessing or Postprocessing()).settle(predictor.calibration.threshold)
     settled.check_uncertainty(uncertainty)
     problems = check_cases(cases)

@@ -53,21 +53,26 @@ def summary_table(metrics: Mapping[str, Any]) -> Table:
         metrics: What `evaluate` returned.
 
     Returns:
-        A `rich.table.Table` of group, figure and value.
+        A `rich.table.Table` of group, figure and value, or of the values of several regions. What
+        is said over folds is of the first region.
     """
     title = clean(own_row(metrics)["protocol"] or "protocol not stated")
+    regions = metrics.get("regions", {})
     table = Table(title=Text(title, "table.title"))  # a split of another maker is no markup
     table.caption = "\n".join(" ".join(warning) for warning in warnings(metrics)) or None
     table.add_column("group")
     table.add_column("figure")
-    table.add_column("value", justify="right")
+    for name in regions or ("value",):
+        table.add_column(name, justify="right")
     over_folds = {(group, name): (mean, std) for group, name, _, mean, std in fold_rows(metrics)}
     if over_folds:
         table.add_column("mean ± std of folds", justify="right")
     for group, name, value in rows(metrics):
         mean_std = over_folds.get((group, name))
+        values = [region[group].get(name) for region in regions.values()] or [value]
         table.add_row(
-            *(group, name, show(value)), *([" ± ".join(map(show, mean_std))] if mean_std else [])
+            *(group, name, *map(show, values)),
+            *([" ± ".join(map(show, mean_std))] if mean_std else []),
         )
     return table
 
@@ -94,14 +99,18 @@ def write_metrics(metrics: Mapping[str, Any], path: str | Path) -> Path:
         ValueError: A figure is NaN or infinite, which JSON does not have.
     """
     entries = metrics["subjects"]
-    subjects = {
-        name: {key: entry[key] for key in SUBJECT_KEYS}
-        | {key: entry[key] for key in NOTED_KEYS if key in entry}
-        for name, entry in entries.items()
-    }
+    subjects = {name: _short(entry) for name, entry in entries.items()}
     text = json.dumps({**metrics, "subjects": subjects}, indent=1, allow_nan=False)
     _write(Path(path).with_name(SUMS), json.dumps(entries, allow_nan=False) + "\n")
     return _write(path, text + "\n")
+
+
+def _short(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a patient without the sums, and of each of several regions likewise."""
+    noted = {key: entry[key] for key in NOTED_KEYS if key in entry}
+    regions = {name: _short(own) for name, own in entry.get("regions", {}).items()}
+    several = {"regions": regions} if regions else {}
+    return {key: entry[key] for key in SUBJECT_KEYS} | noted | several
 
 
 def read_sums(path: str | Path) -> dict[str, dict[str, Any]]:
@@ -169,6 +178,41 @@ def _base64(figure: "Figure | Path | bytes") -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+def region_tables(metrics: Mapping[str, Any]) -> list[TextTable]:
+    """Makes the tables of a report by region: all figures, and the patients, worst first.
+
+    Args:
+        metrics: What `evaluate` returned.
+
+    Returns:
+        The tables; none of one region.
+
+    Example:
+
+    >>> region_tables({"subjects": {}})
+    []
+    """
+    regions = metrics.get("regions", {})
+    if not regions:
+        return []
+    figures = [
+        [group, name, *(show(region[group].get(name)) for region in regions.values())]
+        for group, name, _ in rows(metrics)
+    ]
+    ranked = sorted(metrics["subjects"].items(), key=lambda item: item[1]["dice"])
+    keys = [key for key in SUBJECT_KEYS if key != "iou"]
+    patients = [
+        [patient, name, *(show(entry["regions"][name][key]) for key in keys)]
+        for patient, entry in ranked
+        for name in regions
+    ]
+    named = [key.replace("_", " ") for key in keys]
+    return [
+        TextTable("Figures by region", ["group", "figure", *regions], figures),
+        TextTable("Patients by region", ["patient", "region", *named], patients),
+    ]
+
+
 def write_report(
     folder: str | Path,
     metrics: Mapping[str, Any],
@@ -181,7 +225,8 @@ def write_report(
 
     Args:
         folder: Where the report goes; made if it does not exist.
-        metrics: What `evaluate` returned.
+        metrics: What `evaluate` returned; of several regions all is of the first, but for the
+            `region_tables`.
         figures: Figures, PNG files, or films as `scroll` returns them, in the order of the report,
             by a name that stands in for the picture; that of a film is `scroll_` and a rank.
         title: Heading.
@@ -199,7 +244,8 @@ def write_report(
         title=title,
         parts=parts,
         fold_rows=fold_rows(metrics),
-        tables=tables,
+        tables=[*region_tables(metrics), *tables],
+        first=next(iter(metrics.get("regions", ())), ""),
         warnings=warnings(metrics),
         metrics=metrics,
         protocol=metrics["protocol"],
@@ -253,6 +299,7 @@ def write_model_card(
         data_license=data_license,
         parameters=parameters,
         headline=headline(metrics),
+        regions=metrics.get("regions", {}),
         protocol=own_row(metrics)["protocol"],
         warnings=warnings(metrics),
         rows=rows(metrics),

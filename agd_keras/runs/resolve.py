@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
-from agd_keras.data.datasets import AUTO, PHANTOM
+from agd_keras.data.datasets import AUTO, PHANTOM, resolve_regions
 from agd_keras.data.split_files import NNUNET, count_folds, read_split
 from agd_keras.data.splits import Fold, make_folds
 from agd_keras.errors import InputError
@@ -24,7 +24,8 @@ def resolve(config: RunConfig) -> RunConfig:
         config: Options of a run, as a user gave them.
 
     Raises:
-        InputError: The file of a split cannot be read, or there is no such model to start from.
+        InputError: The file of a split or of regions cannot be read, or there is no such model to
+            start from.
     """
     from agd_keras.training.precision import resolve_precision
 
@@ -39,7 +40,9 @@ def resolve(config: RunConfig) -> RunConfig:
     precision = resolve_precision(training.precision, device)
     return config.model_copy(
         update={
-            "data": data.model_copy(update=place | split),
+            "data": data.model_copy(
+                update=place | split | {"regions": resolve_regions(data.path, data.regions)}
+            ),
             "training": training.model_copy(
                 update={
                     "precision": precision,

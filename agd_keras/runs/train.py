@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import build_cache
-from agd_keras.data.datasets import find_data
+from agd_keras.data.datasets import cases_of
 from agd_keras.data.preprocessor import preprocessor_of
 from agd_keras.errors import InputError
 from agd_keras.locks import locked
@@ -91,7 +91,7 @@ def train(
         check_folder(out, config, resume, overwrite)
     chosen = choose_folds(config.data.folds, only)
     data = config.data
-    cases = find_data(data.path, data.layout, data.persons, data.channels, data.missing)
+    cases = cases_of(data)
     cache = build_cache(cases, preprocessor_of(data), progress=progress)
     folds = deal_folds(config, cache)
     if writes:

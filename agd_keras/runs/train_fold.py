@@ -4,13 +4,14 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agd_keras.config import make_config
 from agd_keras.data.cache import build_cache
-from agd_keras.data.datasets import find_data
+from agd_keras.data.datasets import cases_of
 from agd_keras.data.preprocessor import preprocessor_of
 from agd_keras.data.slices import places
 from agd_keras.data.splits import load_folds, select
@@ -54,7 +55,7 @@ def train_fold(
     # Here, and not above, so that importing this module needs no Keras.
     import keras
 
-    from agd_keras.inference.calibration import fit_calibration, write_calibration
+    from agd_keras.inference.calibration import Calibration, fit_calibration, write_calibration
     from agd_keras.inference.familiarity import familiar_with, write_familiarity
     from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import Predictor, load_model, load_predictor
@@ -81,9 +82,9 @@ def train_fold(
             logger.info("fold %d: done before", index)
             return
         data = config.data
-        found = find_data(data.path, data.layout, data.persons, data.channels, data.missing)
+        found = cases_of(data)
         cases = {case.case_id: case for case in found}
-        cache = build_cache(found, preprocessor_of(config.data))
+        cache = build_cache(found, preprocessor_of(data))
         check_data(run, list(cases.values()), cache.digests)  # of this machine
         parts = {
             part: select(cache.slices, getattr(fold, part), config.data.split) for part in PARTS
@@ -110,11 +111,13 @@ def train_fold(
 
         write_preprocessor(model, cache.preprocessor)
         # As it was trained: an earlier start may have calibrated it.
-        trained = Predictor([load_model(model, compiled=False)], preprocessor=cache.preprocessor)
+        network = load_model(model, compiled=False, regions=len(cache.regions) or 1)
+        plain = Calibration(regions=cache.regions)
+        trained = Predictor([network], calibration=plain, preprocessor=cache.preprocessor)
         scored = places(parts["validation"])
         predict = partial(predict_case, trained)
         fitted = fit_calibration(predict, [cases[case] for case in scored], scored)
-        write_calibration(model, fitted)
+        write_calibration(model, replace(fitted, regions=cache.regions))
         trained_on = {one.case for one in parts["train"]}
         write_familiarity(model, familiar_with(cache, trained_on, config.data.augment))
         predictor = load_predictor(model)

@@ -1,11 +1,13 @@
 """The network of a config, compiled with its loss and optimiser."""
 
+import logging
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 
 from agd_keras.config import ModelConfig, OwnModelConfig, RunConfig, TrainingConfig
+from agd_keras.data.datasets import resolve_regions
 from agd_keras.errors import InputError
 from agd_keras.io.case import CHANNELS
 from agd_keras.losses import EdgeCrossEntropy, make_loss
@@ -15,7 +17,9 @@ from agd_keras.optimizers import AdamW
 from agd_keras.text import clean
 from agd_keras.training.batch_norm import fuse_normalization, synchronize
 from agd_keras.training.devices import Devices, over_replicas
-from agd_keras.training.warm_start import copy_weights, freeze, load_start
+from agd_keras.training.warm_start import copy_weights, freeze, layers_anew, load_start
+
+logger = logging.getLogger(__name__)
 
 SIDE = 32  # of a batch that only makes variables, in pixels
 
@@ -25,6 +29,7 @@ def make_network(
     image_size: int | None,
     precision: str = "float32",
     channels: int = len(CHANNELS),
+    regions: int = 1,
 ) -> Network:
     """Builds the network of a config under a precision policy.
 
@@ -33,6 +38,7 @@ def make_network(
         image_size: Side of the input in pixels, or None for any.
         precision: Name of a Keras dtype policy.
         channels: Number of channels of the input.
+        regions: What is found, each by a channel of the mask.
 
     Returns:
         The `Network`: its model, not compiled, and what its outputs are trained on.
@@ -44,7 +50,8 @@ def make_network(
     keras.config.set_dtype_policy(precision)
     try:
         arguments = model.model_dump(exclude={"name"})
-        return build_network(model.name, arguments, (image_size, image_size, channels))
+        shape = (image_size, image_size, channels)
+        return build_network(model.name, arguments, shape, regions)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -110,7 +117,7 @@ def compile_model(
             name: weights.get(name, 1.0) if head.weight is None else head.weight
             for name, head in heads.items()
         },
-        metrics={"mask": [Dice()]},
+        metrics={"mask": [Dice(regions=model.output["mask"].shape[-1])]},
         jit_compile=False if replicated else "auto",  # collectives do not go through XLA
     )
 
@@ -129,7 +136,7 @@ def make_variables(
     """
     model.optimizer.build(model.trainable_variables)
     height, width = (side or SIDE for side in model.input_shape[1:3])
-    mask = np.zeros((1, height, width, 1), "float32")
+    mask = np.zeros((1, height, width, model.output["mask"].shape[-1]), "float32")
     heads = heads or dict.fromkeys(model.output, Head())
     truth = {name: head.target(mask) for name, head in heads.items()}
     answer = {
@@ -159,10 +166,15 @@ def check_network(config: RunConfig) -> None:
     if isinstance(config.model, ModelConfig) and not options.init and options.freeze == "none":
         return
     channels = config.data.channels
-    model, heads = make_network(config.model, config.data.image_size, channels=len(channels))
+    regions = resolve_regions(config.data.path, config.data.regions)
+    counts = len(channels), len(regions) or 1
+    model, heads = make_network(config.model, config.data.image_size, "float32", *counts)
     if options.init:
         source, given = load_start(options.init)
-        copy_weights(model, source, options.init, channels, given)
+        anew = layers_anew(options.init, regions)
+        copy_weights(model, source, options.init, channels, given, anew)
+        if anew:
+            logger.info("--init %s: finds other regions, its head starts anew", options.init)
     freeze(model, options.freeze)
     if isinstance(config.model, ModelConfig):
         return

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 
 from agd_keras.errors import InputError
+from agd_keras.evaluation.patients import over_regions
 from agd_keras.files import naming
 from agd_keras.training.devices import Devices
 
@@ -26,7 +27,8 @@ class ScoreValidation(keras.callbacks.Callback):
 
     The weights, or their moving average, go into a float32 copy of the network: that copy is
     scored and saved, so what is measured is what is kept. Adds `val_dice`, `val_iou` and `val_bce`
-    to the logs of the epoch. The best model waits in `folder` until the state that it belongs to is
+    to the logs of the epoch, the means over the regions, and of several `val_dice_` and the name of
+    each. The best model waits in `folder` until the state that it belongs to is
     saved: `publish` then gives it its name, so that a kill never leaves one without the other.
 
     Args:
@@ -39,6 +41,7 @@ class ScoreValidation(keras.callbacks.Callback):
             Averaged weights need it: those in the network belong to the weights of the last step.
         devices: Where the network is trained. Default: on one device.
         first: Epochs ahead of this one, from 0, are not scored, their figures NaN.
+        regions: Names of several regions.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class ScoreValidation(keras.callbacks.Callback):
         calibration: Iterable[Any] = (),
         devices: Devices | None = None,
         first: int = 0,
+        regions: Sequence[str] = (),
     ):
         super().__init__()
         self.scored_model = model
@@ -61,6 +65,7 @@ class ScoreValidation(keras.callbacks.Callback):
         self.calibration = calibration
         self.devices = devices or Devices()
         self.first = first
+        self.regions = regions
         self.best: float | None = None
         self.best_epoch = 0
 
@@ -72,16 +77,19 @@ class ScoreValidation(keras.callbacks.Callback):
             self._diverged(epoch, "weights are not finite")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if epoch < self.first:
-            logs |= dict.fromkeys(("val_dice", "val_iou", "val_bce"), float("nan"))
+            own = (f"val_dice_{name}" for name in self.regions)
+            logs |= dict.fromkeys(("val_dice", "val_iou", "val_bce", *own), float("nan"))
             return
         with self.devices.alone():
             self.scored_model.set_weights(weights)
             for images in self.calibration:
                 self.scored_model(images, training=True)
             metrics = self.score()
-        logs["val_dice"] = metrics["subject"]["mean_dice"]
-        logs["val_iou"] = metrics["pooled"]["iou"]
-        logs["val_bce"] = metrics["pooled"]["bce"]
+        logs["val_dice"] = over_regions(metrics, "subject", "mean_dice")
+        logs["val_iou"] = over_regions(metrics, "pooled", "iou")
+        logs["val_bce"] = over_regions(metrics, "pooled", "bce")
+        for name in self.regions:
+            logs[f"val_dice_{name}"] = metrics["regions"][name]["subject"]["mean_dice"]
         value = logs[f"val_{self.monitor}"]
         better = self.best is None or (
             value > self.best if self.monitor == "dice" else value < self.best

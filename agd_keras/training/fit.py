@@ -13,15 +13,17 @@ from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset, naming_files
 from agd_keras.data.slices import Slice, by_case
 from agd_keras.errors import InputError
-from agd_keras.evaluation.patients import score_patient, summarize
+from agd_keras.evaluation.patients import score_regions, summarize
+from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.predictor import Predictor
+from agd_keras.regions import names_of
 from agd_keras.training.build import compile_model, make_network, make_variables
 from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.checkpoint import STATE, SaveState
 from agd_keras.training.devices import open_devices, set_seed
 from agd_keras.training.interrupt import noticed
 from agd_keras.training.precision import resolve_precision
-from agd_keras.training.warm_start import copy_weights, freeze, load_start
+from agd_keras.training.warm_start import copy_weights, freeze, layers_anew, load_start
 
 # Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
 # ones weigh an eighth.
@@ -69,6 +71,8 @@ def fit_fold(
         )
 
     precision = resolve_precision(options.precision)
+    names = names_of(cache.regions)
+    regions = max(1, len(names))
     # What was trained already holds the weights that it was started from.
     begun = (folder / "resume" / STATE).is_file()
     start = load_start(options.init) if options.init and not begun else None
@@ -76,13 +80,15 @@ def fit_fold(
     with devices.scope():
         # Stages of several sizes share one network of any size.
         side = None if options.sizes else config.data.image_size
-        model, heads = make_network(config.model, side, precision, len(channels))
+        counts = len(channels), regions
+        model, heads = make_network(config.model, side, precision, *counts)
         if start:
-            copy_weights(model, start[0], options.init, channels, start[1])
+            anew = layers_anew(options.init, cache.regions)
+            copy_weights(model, start[0], options.init, channels, start[1], anew)
         freeze(model, options.freeze)
         compile_model(model, options, steps, devices, heads)
         make_variables(model, devices, heads)
-    scored, own_heads = make_network(config.model, config.data.image_size, "float32", len(channels))
+    scored, own_heads = make_network(config.model, config.data.image_size, "float32", *counts)
     freeze(scored, options.freeze)  # its statistics are measured anew, but for these
     compile_model(scored, options, steps, heads=own_heads)
 
@@ -110,7 +116,8 @@ def fit_fold(
         )
 
     calibration = stream(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
-    predictor = Predictor([scored], preprocessor=cache.preprocessor)
+    reading = Calibration(regions=cache.regions)
+    predictor = Predictor([scored], calibration=reading, preprocessor=cache.preprocessor)
     stages = stages_of(config)
     scorer = ScoreValidation(
         scored,
@@ -121,6 +128,7 @@ def fit_fold(
         calibration,
         devices,
         first=stages[-1][0],
+        regions=names,
     )
     keep: dict[keras.callbacks.Callback, tuple[str, ...]] = {scorer: ("best", "best_epoch")}
     mode = {"dice": "max", "bce": "min"}[options.monitor]
@@ -205,6 +213,7 @@ def score_cached(predictor: Predictor, cache: Cache, slices: Sequence[Slice]) ->
         The groups of `summarize`; surface distances, which take long, are None.
     """
     subjects = {}
+    names = names_of(cache.regions)
     for case, own in by_case(slices).items():
         entry = cache.cases[case]
         (top, left), (height, width) = entry["corner"], entry["shape"]
@@ -212,5 +221,5 @@ def score_cached(predictor: Predictor, cache: Cache, slices: Sequence[Slice]) ->
         seen = predictor.predict_prepared(prepared, tuple(entry["view"]))
         probability = seen[:, top : top + height, left : left + width]
         truth = cache.read_mask(case)[[one.place for one in own]]
-        subjects[case] = score_patient(truth, probability, surface=False)
+        subjects[case] = score_regions(truth, probability, names, surface=False)
     return summarize(subjects)

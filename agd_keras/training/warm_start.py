@@ -1,20 +1,39 @@
 """A training that starts from the weights of another model, of which a part may stay as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
 
 import keras
 import numpy as np
 
 from agd_keras.errors import InputError
+from agd_keras.inference.calibration import read_calibration
 from agd_keras.inference.predictor import load_model
 from agd_keras.inference.stored_preprocessor import read_preprocessor
 from agd_keras.io.case import CHANNELS
 from agd_keras.layers import EdgeAttention
+from agd_keras.regions import Regions
 from agd_keras.weights import find_model
 
 # Up to the bottleneck, by how their names begin; and the edge detector ahead of them.
 ENCODER = ("stem", "encoder")
+HEAD = "head"  # the layer that makes the mask
+
+
+def layers_anew(init: str, regions: Regions) -> tuple[str, ...]:
+    """Names the layers that do not start from a model: the head, if that finds other regions.
+
+    Args:
+        init: A preset with weights, a `.keras` file or a run folder.
+        regions: What is to be found.
+
+    Example:
+
+    >>> layers_anew("agd_tiny", {}), layers_anew("agd_tiny", {"core": (1, 4)})
+    ((), ('head',))
+    """
+    own = read_calibration(find_model(init)).regions
+    return () if list(own.items()) == list(regions.items()) else (HEAD,)
 
 
 def load_start(init: str) -> tuple[keras.Model, tuple[str, ...]]:
@@ -39,6 +58,7 @@ def copy_weights(
     name: str,
     channels: Sequence[str] = CHANNELS,
     given: Sequence[str] = CHANNELS,
+    anew: Collection[str] = (),
 ) -> None:
     """Copies all weights, layer by layer; the size of the image may be another.
 
@@ -51,6 +71,7 @@ def copy_weights(
         name: What to call the source in an error.
         channels: Names of the channels of the network.
         given: Names of the channels of the source.
+        anew: Names of layers that stay as they are, see `layers_anew`.
 
     Raises:
         InputError: A network takes another number of channels than are named, or a layer does not
@@ -67,7 +88,10 @@ def copy_weights(
         if one.input_shape[-1] != len(names):
             found, expected = one.input_shape[-1], f"{len(names)} as the data has"
             raise InputError(f"--init {name}: takes {found} channels, expected {expected}")
-    own, theirs = ([layer for layer in one.layers if layer.weights] for one in (model, source))
+    own, theirs = (
+        [layer for layer in one.layers if layer.weights and layer.name not in anew]
+        for one in (model, source)
+    )
     copied = [layer.get_weights() for layer in theirs]
     if tuple(channels) != tuple(given):
         for layer, weights in zip(theirs, copied, strict=True):

@@ -11,6 +11,7 @@ from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.io.labels import read_labelled
+from agd_keras.regions import first
 from agd_keras.training.quiet import load_keras
 from agd_keras.values import load_config
 from agd_keras.view.case import Entry, Listing, Shown, inside
@@ -82,13 +83,15 @@ def list_scans(paths: Sequence[Path], model: str) -> Listing:
 
 
 def list_run(run: Path, data: str | None = None) -> Listing:
-    """Lists the patients that the folds of a run were tested on, the worst first."""
-    from agd_keras.data.datasets import data_root, find_data
+    """Lists the patients that the folds of a run were tested on, the worst first.
+
+    Of several regions, the first is shown.
+    """
+    from agd_keras.data.datasets import cases_of, data_root
 
     config = make_config(load_config(run / "config.yaml"))
     place = data or config.data.path
-    own = config.data
-    cases = find_data(place, own.layout, channels=own.channels, missing=own.missing)
+    cases = cases_of(config.data.model_copy(update={"path": str(place)}))
     root = data_root(place)
     if root.is_dir():  # a table names its files one by one, wherever they are
         cases = keep_inside(cases, [root])
@@ -113,7 +116,7 @@ def list_run(run: Path, data: str | None = None) -> Listing:
 
         case, truth = read_labelled(whole[patient])
         layers = {
-            "truth": ("truth", truth),
+            "truth": ("truth", first(truth)),
             **predict_layers(predictors[fold], case.images, case.spacing),
         }
         known = {key: figures.get(key) for key in ("dice", "hd95", "voxels_true", "voxels_pred")}

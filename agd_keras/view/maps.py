@@ -8,6 +8,7 @@ from agd_keras.inference.predictor import Predictor
 from agd_keras.inference.uncertainty import UncertaintyPredictor
 from agd_keras.io.geometry import square_view
 from agd_keras.models import explain_model
+from agd_keras.regions import first
 from agd_keras.view.case import Spacing
 
 Layers = dict[str, tuple[str, np.ndarray]]
@@ -24,7 +25,7 @@ def predict_layers(predictor: Predictor, images: np.ndarray, spacing: Spacing) -
     Returns:
         `prediction`, `probability`, `uncertainty` (entropy of the mean with the mirrored head, in
         bits), and of a Keras model `edge` and the attention of each gate, all of shape `(slices,
-        height, width)`.
+        height, width)`. Of several regions, the first.
 
     Raises:
         InputError: The field of view cannot be one of a head.
@@ -41,9 +42,9 @@ def predict_layers(predictor: Predictor, images: np.ndarray, spacing: Spacing) -
     probability = predictor.predict_patient(square)
     doubt = UncertaintyPredictor(predictor, samples=2, threshold=threshold).predict(square)
     layers: Layers = {
-        "prediction": ("prediction", probability >= threshold),
-        "probability": ("probability", probability),
-        "uncertainty": ("uncertainty", doubt.entropy / np.float32(np.log(2))),
+        "prediction": ("prediction", first(probability) >= threshold),
+        "probability": ("probability", first(probability)),
+        "uncertainty": ("uncertainty", first(doubt.entropy) / np.float32(np.log(2))),
         **_look_inside(predictor, square),
     }
     return {name: (look, values[where]) for name, (look, values) in layers.items()}

@@ -12,6 +12,7 @@ from agd_keras.evaluation.evaluate import Predict, check_probability
 from agd_keras.io.case import Case
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.labels import read_labelled
+from agd_keras.regions import first
 from agd_keras.text import clean, in_picture
 from agd_keras.viz.animation import scroll
 from agd_keras.viz.colors import OVERLAY, PREDICTION, TRUTH
@@ -69,7 +70,8 @@ def pick_cases(
         make_mask: The `make_mask` given to `evaluate`.
 
     Returns:
-        Up to three cases, of patients that have tumour, best first; none if no patient has.
+        Up to three cases, of patients that have tumour, best first; none if no patient has. Of
+        several regions it is the first that counts and is shown.
     """
     entries = metrics["subjects"]
     ranked = sorted(
@@ -86,9 +88,10 @@ def pick_cases(
     for rank, patient in zip(RANKS, chosen, strict=True):
         if patient in shown:
             continue
-        case, truth = read_labelled(refs[patient])
-        probability = check_probability(predict(case), truth.shape)
-        prediction = make_mask(probability) if make_mask else probability >= metrics["threshold"]
+        case, truths = read_labelled(refs[patient])
+        probability = check_probability(predict(case), truths.shape)
+        masks = make_mask(probability) if make_mask else probability >= metrics["threshold"]
+        truth, prediction = first(truths), first(masks)
         places = list(range(len(truth)) if scored is None else scored[patient])
         i = max(places, key=lambda place: truth[place].sum())
         numbers = refs[patient].numbers or range(1, len(truth) + 1)

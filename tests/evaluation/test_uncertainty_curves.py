@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc
 
+from agd_keras.data.datasets import find_data
 from agd_keras.errors import InputError
 from agd_keras.evaluation.uncertainty import (
     entropy,
@@ -16,6 +17,7 @@ from agd_keras.evaluation.uncertainty import (
     patient_uncertainty,
     risk_coverage,
 )
+from agd_keras.inference.uncertainty import combine
 from agd_keras.viz import charts
 
 
@@ -151,3 +153,25 @@ def test_figures(dataset, shifted):
     assert axes.lines[2].get_ydata().tolist() == found["risk_coverage"]["risk"]
     best = axes.lines[1].get_ydata()
     assert np.mean(best) == pytest.approx(found["risk_coverage"]["aurc_best"])
+
+
+def test_regions_are_studied_one_by_one(labelled):
+    regions = {"whole": (1, 2, 4), "core": (1, 4)}
+
+    def guess(case):
+        rng = np.random.default_rng(int(case.images.sum()))
+        return rng.random((*case.images.shape[:3], 2)).astype("float32")
+
+    cases = find_data(labelled, regions=regions)
+    several = evaluate_uncertainty(lambda case: combine([guess(case)]), cases)
+    for place, (name, values) in enumerate(regions.items()):
+        cases = find_data(labelled, regions={name: values})
+        own = evaluate_uncertainty(
+            lambda case, place=place: combine([guess(case)[..., place]]), cases
+        )
+        found = several["regions"][name]
+        for part in ("threshold", "qu_brats", "calibration"):
+            assert found[part] == own[part]
+        for case, entry in own["subjects"].items():  # scores of float32 and of float64
+            assert found["subjects"][case] == pytest.approx(entry, abs=1e-6)
+    assert several == {**several["regions"]["whole"], "regions": several["regions"]}

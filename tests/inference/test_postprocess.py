@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from agd_keras.inference.postprocess import make_mask, measure
+from agd_keras.inference.postprocess import (
+    Postprocessing,
+    make_mask,
+    measure,
+    measure_regions,
+)
 
 
 def test_threshold_includes_its_value():
@@ -88,3 +93,34 @@ def test_measures_by_hand():
     assert (thin["area_mm2"], thin["volume_mm3"]) == (pytest.approx(6.0), None)
     empty = measure(np.zeros_like(mask), probability, (5.0, 0.5, 2.0))
     assert (empty["voxels"], empty["confidence"], empty["volume_mm3"]) == (0, None, 0.0)
+
+
+def test_regions_are_cleaned_one_by_one_and_then_closed():
+    whole = np.zeros((1, 5, 9))
+    whole[0, :3, :4] = 0.9
+    whole[0, 4, 8] = 0.9  # too small
+    core = np.zeros_like(whole)
+    core[0, 1:4, 2:5] = 0.8  # beyond the whole
+    found = Postprocessing(min_size=2).mask(
+        np.stack([whole, core], axis=-1), {"whole": (1, 2), "core": (1,)}
+    )
+    np.testing.assert_array_equal(found[..., 1], core > 0)
+    expected = (core > 0) | (whole > 0)
+    expected[0, 4, 8] = False
+    np.testing.assert_array_equal(found[..., 0], expected)
+    apart = Postprocessing(min_size=2).mask(
+        np.stack([whole, core], axis=-1), {"left": (1,), "right": (2,)}
+    )
+    assert apart[..., 0].sum() == 12
+
+
+def test_regions_are_measured_by_name():
+    masks = np.zeros((2, 3, 4, 2), bool)
+    masks[0, 0, :3, 0] = masks[1, 1, 1, 1] = True
+    regions = {"whole": (1, 2), "core": (1,)}
+    assert measure_regions(masks, (5.0, 1.0, 0.5), regions) == {
+        **{"voxels_whole": 3, "volume_mm3_whole": 7.5},
+        **{"voxels_core": 1, "volume_mm3_core": 2.5},
+    }
+    assert measure_regions(masks, None, regions)["volume_mm3_core"] is None
+    assert measure_regions(masks[..., :1], None, {"core": (1,)}) == {}

@@ -232,3 +232,14 @@ def test_fit_on_all_pixels(small_phantom):
     scaled = scale_temperature(probability, fitted.temperature)
     assert after == pytest.approx(cross_entropy(scaled), rel=1e-3)
     assert after <= before
+
+
+def test_maps_of_several_regions_are_those_of_each():
+    rng = np.random.default_rng(0)
+    predictions = rng.random((3, 2, 6, 5, 2)) ** 2
+    maps = combine(predictions)
+    parts = [combine(predictions[..., place]) for place in range(2)]
+    for name in ("probability", "entropy", "mutual_information"):
+        expected = np.stack([getattr(part, name) for part in parts], axis=-1)
+        np.testing.assert_array_equal(getattr(maps, name), expected)
+    assert maps.score == pytest.approx(np.mean([part.score for part in parts]))

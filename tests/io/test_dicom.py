@@ -1,5 +1,6 @@
 """DICOM series in any order and plane, enhanced files, and segmentations that refer to them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -8,7 +9,9 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
+from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
+from agd_keras.io.labels import read_labelled, read_values
 
 SHAPE = (5, 6, 8)  # planes, rows, columns
 AXIAL = ((1, 0, 0), (0, 1, 0))
@@ -87,6 +90,28 @@ def test_series_and_its_segmentation(tmp_path, axes, read_paths):
     )
     for one, mask in zip(uids, masks, strict=True):
         np.testing.assert_array_equal(mask, by_instance[one] > 800)
+
+
+@pytest.mark.parametrize("axes", [AXIAL, CORONAL])
+def test_regions_are_segments_that_may_overlap(tmp_path, axes, read_paths):
+    _write_series(tmp_path / "series", _volume(), axes, SeriesDescription="AX FLAIR")
+    case = read_paths(tmp_path / "series")
+    flair = case.images[..., 1]
+    masks = np.stack([flair > 300, flair > 800, np.zeros_like(flair, bool)], axis=-1)
+    paths = [tmp_path / "mask.dcm"]
+    case.write_masks(masks, paths, regions=("whole", "core", "enhancing"))
+    segmentation = hd.seg.segread(paths[0])
+    labels = [one.SegmentLabel for one in segmentation.SegmentSequence]
+    assert labels == ["whole", "core", "enhancing"]
+    files = tuple(sorted((tmp_path / "series").iterdir()))
+    ref = CaseRef("a", "dicom", files, label=tuple(paths))
+    numbered = {"inner": (2,), "all": (1, 2), "none": (9,)}
+    named = {"core": (1,), "whole": (4,)}  # by what the segments are called
+    for regions, places in ((numbered, (1, 0, 2)), (named, (1, 0))):
+        _, found = read_labelled(replace(ref, regions=regions))
+        np.testing.assert_array_equal(found, masks[..., places])
+    assert read_values(ref) == {1, 2, 3}
+    np.testing.assert_array_equal(read_labelled(ref)[1], masks[..., 0])
 
 
 def test_empty_prediction_is_a_segmentation_too(tmp_path, read_paths):

@@ -58,7 +58,7 @@ def module(tmp_path, monkeypatch):
 
 def test_config_has_the_arguments_of_the_builder_and_their_defaults_fit():
     parameters = dict(inspect.signature(agd_autoencoder).parameters)
-    for parameter in ("image_shape", "name"):
+    for parameter in ("image_shape", "regions", "name"):
         del parameters[parameter]
     assert list(ModelConfig.model_fields) == ["name", *parameters]
     for preset in ("agd_tiny", "agd_small", "agd_paper"):

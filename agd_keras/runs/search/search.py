@@ -7,7 +7,7 @@ from typing import Any
 
 from agd_keras.config import RunConfig, make_config, save_config
 from agd_keras.data.cache import Cache, build_cache
-from agd_keras.data.datasets import find_data
+from agd_keras.data.datasets import cases_of
 from agd_keras.data.preprocessor import preprocessor_of
 from agd_keras.data.splits import Fold
 from agd_keras.errors import InputError
@@ -112,7 +112,7 @@ def search(
     with locked(out, "training here", "search folder"):
         check_search(out, settings, resume, overwrite)
         data = config.data
-        cases = find_data(data.path, data.layout, data.persons, data.channels, data.missing)
+        cases = cases_of(data)
         cache = build_cache(cases, preprocessor_of(data), progress=progress)
         # What cannot be trained at all is known at once.
         for number, one in enumerate(rounds or [Round({})]):
@@ -210,7 +210,7 @@ def _train(
     logger.info("trial %d: %s", number, named)
     folder = out / f"trial-{number}"
     data = make_config(settings["config"]).data
-    cases = find_data(data.path, data.layout, data.persons, data.channels, data.missing)
+    cases = cases_of(data)
     check_data(out, cases, digest_cases(cases))  # of this machine, now
     try:
         config = with_options(make_config(settings["config"]), options)
