@@ -16,7 +16,7 @@ test: setup lint
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m slow
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not nightly"
 
 # What takes long and rarely fails, and all property tests, on examples that nobody has tried.
 nightly: setup
