@@ -1,7 +1,7 @@
 """The options of a run: defined once here, the commands' flags and the files derive from them."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -27,6 +27,7 @@ from agd_keras.text import clean
 MAX_BYTES, MAX_NODES, MAX_SCALAR, MAX_DIGITS = 2**18, 10_000, 2_000, 20
 
 AGD = "agd_autoencoder"
+Contrast = Literal["T1", "FLAIR", "T1c", "T2"]  # as `io.contrasts` names them
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -44,7 +45,7 @@ class DataConfig(_Section):
     persons: str | None = Field(
         None, description="whose scan a case is: regular expression, its first group"
     )
-    channels: tuple[Literal["T1", "FLAIR", "T1c", "T2"], ...] = Field(
+    channels: tuple[Contrast, ...] = Field(
         ("T1", "FLAIR", "T1c"), description="contrasts that the network takes: t1,flair,t1c,t2"
     )
     missing: Literal["fill", "error"] = Field(
@@ -78,7 +79,7 @@ class DataConfig(_Section):
     @classmethod
     def _any_case(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
-        known = {name.lower(): name for name in ("T1", "FLAIR", "T1c", "T2")}
+        known = {name.lower(): name for name in get_args(Contrast)}
         return [known.get(str(name).strip().lower(), name) for name in names]
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ import keras
 
 from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.text import markdown, markdown_code
-from agd_keras.wording import counted
+from agd_keras.wording import counted, name_channels
 
 CARD = """\
 # {artefact}
@@ -47,12 +47,6 @@ itself.
 {normalized} Outputs {outputs}: probabilities, float32
 `(batch, {size}, {size}, 1)`, `mask` that of tumour.
 """
-CONTRASTS = {
-    "T1": "pre-contrast T1",
-    "FLAIR": "FLAIR",
-    "T1c": "post-contrast T1",
-    "T2": "T2",
-}
 MISSING = {"fill": "a missing one is filled with FLAIR", "error": "none may be missing"}
 NORMALIZED = {
     "tissue": """\
@@ -115,7 +109,7 @@ def model_card(
         data=markdown_code(parity["data"]),
         version=parity["versions"]["agd_keras"],
         usage=usage.strip(),
-        channels=" and ".join(CONTRASTS[name] for name in preprocessor.channels),
+        channels=name_channels(preprocessor.channels),
         missing=MISSING[preprocessor.missing],
         origin="\n".join(known),
         table="\n".join(lines),

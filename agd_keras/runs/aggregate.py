@@ -214,6 +214,7 @@ def report_run(run: str | Path) -> dict[str, Any]:
         if config.data.path == "phantom"
         else "that of the images; CC BY-NC-SA 4.0 for LGG (kaggle_3m)",
         parameters=record["parameters"],
+        channels=config.data.channels,
     )
     return metrics
 

@@ -34,8 +34,15 @@ def site(page, model_file, small_phantom, tmp_path_factory):
 
 def test_the_folder_holds_all_that_the_page_needs(site, images, model):
     names = {path.name for path in site.iterdir()}
-    made = {"patient.onnx", "calibration.json", "parity.json", "MODEL_CARD.md", "example.nii.gz"}
-    assert names == made | {"index.html", "page.js", "LICENCES.txt", "sw.js"}
+    made = {"patient.onnx", "calibration.json", "preprocessor.json", "parity.json"}
+    assert names == made | {
+        "MODEL_CARD.md",
+        "example.nii.gz",
+        "index.html",
+        "page.js",
+        "LICENCES.txt",
+        "sw.js",
+    }
     parity = json.loads((site / "parity.json").read_text())
     assert (parity["artefact"], parity["format"]) == ("patient.onnx", "web")
     assert parity["bytes"] == (site / "patient.onnx").stat().st_size
