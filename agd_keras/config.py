@@ -1,7 +1,7 @@
 """The options of a run: defined once here, the commands' flags and the files derive from them."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -26,6 +26,7 @@ from agd_keras.text import clean
 from agd_keras.values import merge
 
 AGD = "agd_autoencoder"
+Contrast = Literal["T1", "FLAIR", "T1c", "T2"]  # as `io.contrasts` names them
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -48,7 +49,7 @@ class DataConfig(_Section):
     persons: str | None = Field(
         None, description="whose scan a case is: regular expression, its first group"
     )
-    channels: tuple[Literal["T1", "FLAIR", "T1c", "T2"], ...] = Field(
+    channels: tuple[Contrast, ...] = Field(
         ("T1", "FLAIR", "T1c"), description="contrasts that the network takes: t1,flair,t1c,t2"
     )
     missing: Literal["fill", "error"] = Field(
@@ -89,7 +90,7 @@ class DataConfig(_Section):
     @classmethod
     def _any_case(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
-        known = {name.lower(): name for name in ("T1", "FLAIR", "T1c", "T2")}
+        known = {name.lower(): name for name in get_args(Contrast)}
         return [known.get(str(name).strip().lower(), name) for name in names]
 
     @model_validator(mode="after")

@@ -1,4 +1,8 @@
-"""Numbers in sentences."""
+"""Numbers and names in sentences."""
+
+from collections.abc import Sequence
+
+_CONTRASTS = {"T1": "pre-contrast T1", "T1c": "post-contrast T1"}  # others as they are called
 
 
 def counted(number: int, noun: str) -> str:
@@ -25,3 +29,15 @@ def duration(seconds: float) -> str:
         return counted(rest, "second")
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d} hours" if hours else f"{minutes}:{rest:02d} minutes"
+
+
+def name_channels(channels: Sequence[str]) -> str:
+    """Names the channels of a network in words.
+
+    Example:
+
+    >>> name_channels(("T1", "FLAIR", "T1c"))
+    'pre-contrast T1, FLAIR and post-contrast T1'
+    """
+    *first, last = (_CONTRASTS.get(name, name) for name in channels)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -9,7 +9,7 @@ from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.export.parity import dice_rows
 from agd_keras.inference.familiarity import Familiarity
 from agd_keras.text import markdown, markdown_code
-from agd_keras.wording import counted
+from agd_keras.wording import counted, name_channels
 
 CARD = """\
 # {artefact}
@@ -49,12 +49,6 @@ itself.
 {normalized} Outputs {outputs}: probabilities, float32
 `(batch, {size}, {size}, 1)`, `mask` that of tumour.
 """
-CONTRASTS = {
-    "T1": "pre-contrast T1",
-    "FLAIR": "FLAIR",
-    "T1c": "post-contrast T1",
-    "T2": "T2",
-}
 MISSING = {"fill": "a missing one is filled with FLAIR", "error": "none may be missing"}
 REGIONS = """
 Masks and probabilities have a channel for each region, in this order: {names}. Where a shape of
@@ -139,7 +133,7 @@ def model_card(
         data=markdown_code(parity["data"]),
         version=parity["versions"]["agd_keras"],
         usage=usage.strip(),
-        channels=" and ".join(CONTRASTS[name] for name in preprocessor.channels),
+        channels=name_channels(preprocessor.channels),
         missing=MISSING[preprocessor.missing],
         regions=REGIONS.format(names=names) if names else "",
         origin="\n".join(known),

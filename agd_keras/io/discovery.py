@@ -159,11 +159,11 @@ def find_cases(
         else:
             found += [CaseRef(path.stem, kind, (path,)) for path in paths]
     if contrasts:
-        found.append(_as_told(contrasts))
+        found.append(_as_told(contrasts, wanted))
     return [replace(one, channels=tuple(wanted), missing=missing) for one in _unique(found)]
 
 
-def _as_told(contrasts: Mapping[str, str | Path]) -> CaseRef:
+def _as_told(contrasts: Mapping[str, str | Path], wanted: Sequence[str]) -> CaseRef:
     """The case whose contrasts the user names."""
     files: list[Path] = []
     names: list[str] = []
@@ -176,10 +176,12 @@ def _as_told(contrasts: Mapping[str, str | Path]) -> CaseRef:
         kind = "dicom" if path.is_dir() else _kind(path)
         if kind not in ("nifti", "dicom"):
             raise InputError(f"{option}: expected a NIfTI file or a DICOM series")
+        kinds.add(kind)
+        if contrast not in wanted:
+            continue
         own = dicom.series_at(path) if kind == "dicom" else [path]
         files += own
         names += [contrast] * len(own)
-        kinds.add(kind)
     if len(kinds) > 1:
         raise InputError("--flair, --t1, --t1c, --t2: expected all of NIfTI or all of DICOM")
     if "FLAIR" not in contrasts:
@@ -189,7 +191,9 @@ def _as_told(contrasts: Mapping[str, str | Path]) -> CaseRef:
     if kinds == {"nifti"}:
         said = read_name(path, ".")
         name = (said.case if said.contrast else name) or path.resolve().parent.name or name
-    return CaseRef(name or "case", kinds.pop(), tuple(files), tuple(names))
+    left = [contrast for contrast in contrasts if contrast not in wanted]
+    notes = (f"left out: {', '.join(left)}",) if left else ()
+    return CaseRef(name or "case", kinds.pop(), tuple(files), tuple(names), notes=notes)
 
 
 def _unique(sources: list[CaseRef]) -> list[CaseRef]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import CHANNELS, Case, find_missing, one_line
+from agd_keras.io.case import CHANNELS, FILL, Case, find_missing, one_line
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import read_case
 from agd_keras.io.geometry import from_axial, to_axial
@@ -215,7 +215,7 @@ def check_volumes(ref: CaseRef) -> list[str]:
         return [first]
     # One after the other; of the contrast, no more is said than that each is read alone.
     alone = {
-        path: _problem(replace(ref, files=(path,), contrasts=("FLAIR",), label=()))
+        path: _problem(replace(ref, files=(path,), contrasts=("FLAIR",), label=(), missing=FILL))
         for path in (*ref.files, *ref.label)
     }
     damaged = [line for line in alone.values() if line is not None]
@@ -228,7 +228,7 @@ def check_volumes(ref: CaseRef) -> list[str]:
         return damaged or [first]
     files, contrasts = zip(*kept, strict=True)
     label = tuple(path for path in ref.label if alone[path] is None)
-    rest = _problem(replace(ref, files=files, contrasts=contrasts, label=label))
+    rest = _problem(replace(ref, files=files, contrasts=contrasts, label=label, missing=FILL))
     return damaged + ([rest] if rest is not None else [])
 
 

@@ -216,6 +216,7 @@ def report_run(run: str | Path) -> dict[str, Any]:
         else "that of the images"
         + (", CC BY-NC-SA 4.0" if Path(config.data.path).name == "kaggle_3m" else ""),
         parameters=record["parameters"],
+        channels=config.data.channels,
     )
     return metrics
 

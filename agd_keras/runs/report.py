@@ -17,6 +17,7 @@ from agd_keras.evaluation.compare import TextTable
 from agd_keras.evaluation.errors import error_shares
 from agd_keras.evaluation.subgroups import subgroups
 from agd_keras.files import write_text
+from agd_keras.io.case import CHANNELS
 from agd_keras.runs.baselines import (
     ANCHORS,
     COLUMNS,
@@ -31,6 +32,7 @@ from agd_keras.runs.baselines import (
 )
 from agd_keras.runs.headline import headline, main_metrics
 from agd_keras.text import clean, markdown, markdown_code, printable
+from agd_keras.wording import name_channels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -277,6 +279,7 @@ def write_model_card(
     data: str,
     data_license: str,
     parameters: int | None = None,
+    channels: Sequence[str] = CHANNELS,
 ) -> Path:
     """Writes `MODEL_CARD.md`: what the model is, for what, measured how, and where it ends.
 
@@ -287,12 +290,14 @@ def write_model_card(
         data: What it was trained on, in words.
         data_license: Licence of that data.
         parameters: Number of the model's weights.
+        channels: Names of the channels of its input.
 
     Returns:
         The path.
     """
     text = render(
         "MODEL_CARD.md",
+        channels=name_channels(channels),
         metrics=metrics,
         model=model,
         data=data,

@@ -69,9 +69,15 @@ def list_scans(paths: Sequence[Path], model: str) -> Listing:
     loaded: list[Predictor] = []
 
     def load(source: CaseRef) -> Shown:
-        case = read_case(source)
         if not loaded:
             loaded.append(_load_predictor(place))
+        taken = loaded[0].preprocessor
+        if (source.channels, source.missing) != (taken.channels, taken.missing):
+            # Only now is it known what the model takes.
+            found = find_cases(paths, wanted=taken.channels, missing=taken.missing)
+            source = next(one for one in found if one.case_id == source.case_id)
+            [source] = keep_inside([source], paths)
+        case = read_case(source)
         from agd_keras.view.maps import predict_layers
 
         layers = predict_layers(loaded[0], case.images, case.spacing)

@@ -34,8 +34,8 @@ def site(page, model_file, small_phantom, tmp_path_factory):
 
 def test_the_folder_holds_all_that_the_page_needs(site, images, model):
     names = {path.name for path in site.iterdir()}
-    made = {"patient.onnx", "calibration.json", "parity.json", "MODEL_CARD.md", "example.nii.gz"}
-    made.add("familiarity.json")
+    records = {"calibration.json", "preprocessor.json", "familiarity.json", "parity.json"}
+    made = {"patient.onnx", "MODEL_CARD.md", "example.nii.gz", *records}
     assert names == made | {"index.html", "page.js", "LICENCES.txt", "sw.js"}
     parity = json.loads((site / "parity.json").read_text())
     assert (parity["artefact"], parity["format"]) == ("patient.onnx", "web")

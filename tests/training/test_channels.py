@@ -22,7 +22,7 @@ from agd_keras.export.saved_model import export_saved_model
 from agd_keras.export.web import export_web
 from agd_keras.inference.predict_files import predict_files
 from agd_keras.inference.predictor import load_predictor
-from agd_keras.io.data_set import find_data_set
+from agd_keras.io.data_set import check_cases, find_data_set
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.io.labels import read_labelled
 from agd_keras.models import agd_autoencoder
@@ -89,6 +89,20 @@ def test_files_are_chosen_by_the_channels_that_are_wanted(table):
     ]
     [alone, *_] = find_cases([folder], wanted=("FLAIR",))
     assert read_case(alone).images.shape[-1] == 1
+    given = {name: folder / f"phantom_001_{name.lower()}.nii.gz" for name in ("FLAIR", "T2")}
+    [told] = find_cases([], contrasts=given)
+    assert (told.contrasts, told.notes) == (("FLAIR",), ("left out: T2",))
+    [told] = find_cases([], contrasts=given, wanted=("T2", "FLAIR"))
+    assert (told.contrasts, read_case(told).notes) == (("FLAIR", "T2"), ())
+
+
+def test_a_damaged_file_is_not_told_as_missing_contrasts(table, tmp_path):
+    for path in table.parent.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "phantom_002_t1.nii.gz").write_bytes(b"no volume")
+    cases = find_data(tmp_path / table.name, channels=FOUR, missing="error")
+    [problem] = check_cases(cases)
+    assert "phantom_002_t1.nii.gz: damaged NIfTI file" in problem
 
 
 @pytest.mark.parametrize("normalization", ["tissue", "brain"])
