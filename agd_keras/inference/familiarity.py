@@ -22,6 +22,9 @@ from agd_keras.weights import find_model
 
 MEMBER = "familiarity.json"
 FEWEST = 5  # scans: of fewer nobody knows how much they differ
+LIMIT = 2**20  # bytes that are read of a record
+# What a record that somebody else wrote can end in.
+DAMAGED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 GAPS = 6  # by so many mean distances between neighbouring scans their range is widened
 BARE = 0.03  # a thinner rim is no skull
 UNLIKE = "unlike the training data: "
@@ -130,7 +133,7 @@ class Familiarity:
             if value > high:
                 return "a skull" if high < BARE else "much around the brain"
             return "no skull" if value < BARE else "little around the brain"
-        style = {"extent": ".0%", "slices": "d"}.get(name, ".3g")
+        style = {"extent": ".0%", "slices": ".0f"}.get(name, ".3g")
         known = " to ".join(dict.fromkeys(format(end, style) for end in (low, high)))
         shown = format(value, style)
         thick = f" of {scan.slice_mm:.3g} mm" if scan.slice_mm else ""
@@ -247,9 +250,9 @@ def _read(path: Path) -> Familiarity | None:
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return _checked(**record)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        with path.open("rb") as file:
+            return _checked(**json.loads(file.read(LIMIT)))
+    except (*DAMAGED, OSError) as error:
         raise InputError(f"{path}: damaged ({clean(error) or type(error).__name__})") from None
 
 
@@ -262,7 +265,8 @@ def _checked(scans: Any, ranges: Any, grey: Any, filled: Any) -> Familiarity:
     for values, count in [(one, 2) for one in ranges.values()] + [
         (one, len(QUANTILES)) for one in grey.values()
     ]:
-        if len(values) != count or not np.isfinite(np.array(values, float)).all():
+        numbers = all(isinstance(value, int | float) for value in values)
+        if len(values) != count or not numbers or not np.isfinite(np.array(values, float)).all():
             raise ValueError(f"expected {count} numbers")
     for name, (low, high) in ranges.items():
         MEASURES[name].scale(low)  # has a logarithm

@@ -142,6 +142,11 @@ def test_stored_beside_a_model_and_joined_over_folds(tmp_path, scans, known):
         {"grey": {"FLAIR": [1.0]}},
         {"grey": {"PET": [1.0] * 19}},
         {"filled": ["PET"]},
+        {"grey": {"FLAIR": ["1"] * 19}},
+        {"ranges": {"extent": ["0.1", 0.5]}},
+        {"ranges": {"slices": [1, 10**400]}},
+        {"ranges": [1]},
+        {"filled": 1},
         {"other": 1},
     ],
 )
