@@ -149,7 +149,8 @@ def choose_regions(cases: Iterable[CaseRef], regions: Regions) -> list[CaseRef]:
     Args:
         cases: The cases.
         regions: Labels by name of the region; none for one region of all labels. Of DICOM
-            segmentations a region is the segment of its name, else those of its numbers.
+            segmentations a region is the segment of its name, else those of its numbers; of
+            pictures a single one is their mask.
 
     Returns:
         The cases, each with the regions.
@@ -168,14 +169,11 @@ def choose_regions(cases: Iterable[CaseRef], regions: Regions) -> list[CaseRef]:
     """
     chosen = []
     for case in cases:
-        if case.kind == "picture":
-            if names_of(regions):
-                raise InputError(
-                    f"regions {', '.join(regions)}: expected label maps as NIfTI or DICOM "
-                    f"segmentations, the masks of {case.case_id} are pictures of one label"
-                )
-            chosen.append(case)
-            continue
+        if case.kind == "picture" and names_of(regions):
+            raise InputError(
+                f"regions {', '.join(regions)}: expected label maps as NIfTI or DICOM "
+                f"segmentations, the masks of {case.case_id} are pictures of one label"
+            )
         for name, values in regions.items():
             if case.values and not set(values) & set(case.values):
                 wanted, found = (", ".join(map(str, labels)) for labels in (values, case.values))

@@ -71,7 +71,7 @@ def assess(
 
     Args:
         predictor: What predicts.
-        cases: Cases with labels to score.
+        cases: Cases with labels to score, of the regions of the predictor.
         folder: Where the results go; must exist.
         protocol: How the model came about and what it is measured on.
         title: Heading of the report.
@@ -123,7 +123,8 @@ def assess(
     settled = (postprocessing or Postprocessing()).settle(predictor.calibration.threshold)
     settled.check_uncertainty(uncertainty)
     threshold = settled.threshold or THRESHOLD
-    make_mask = partial(settled.mask, regions=predictor.regions)
+    regions = next((case.regions for case in cases), {})
+    make_mask = partial(settled.mask, regions=regions)
     predict = partial(predict_case, predictor, flips=settled.flips)
     uncertain = (
         UncertaintyPredictor(predictor, uncertainty, threshold=threshold) if uncertainty else None
