@@ -32,7 +32,7 @@ from agd_keras.io.labels import read_labelled, read_values
 from agd_keras.io.likeness import describe_likeness
 from agd_keras.regions import Regions, by_region, union
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 BRAIN = 2  # bit of the mask
 REGIONS = (1, 4, 8, 16, 32, 64, 128)  # bits of the regions, the first of which was there first
 Progress = Callable[[int, int], object]
