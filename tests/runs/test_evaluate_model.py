@@ -23,7 +23,6 @@ class Bright:
 
     calibration = Calibration()
     familiarity = None
-    regions: dict = {}
 
     def predict_patient(self, images):
         return images[..., 1].astype(np.float32) / 255
