@@ -69,7 +69,7 @@ peers:
 	sh benchmarks/peers.sh --data data/kaggle_3m --out runs/peers
 
 # The networks that ship, from data/kaggle_3m: hours on two cores, each step goes on where it stopped.
-# Of agd_scanners, as it ships, fold 0 alone was tested (--tested runs/agd_scanners-5fold/fold-0).
+
 weights: weights-agd_tiny weights-agd_small weights-agd_scanners
 
 weights-%: setup

@@ -26,6 +26,7 @@ from agd_keras.inference.familiarity import (
     read_familiarity,
     write_familiarity,
 )
+from agd_keras.inference.stored_preprocessor import write_preprocessor
 from agd_keras.runs.aggregate import RECORD, read_json
 from agd_keras.runs.report import write_model_card
 from agd_keras.runs.seen import FINGERPRINTS, write_fingerprints
@@ -75,6 +76,7 @@ def ship(run: Path, tested: Path, data: str) -> Path:
             write_familiarity(made / MODEL, familiarity)
         calibrated = tested / Path(MODEL).name if fold_alone else tested
         write_calibration(made / MODEL, read_calibration(calibrated))
+        write_preprocessor(made / MODEL, preprocessor_of(config.data))
         for name in ("folds.json", FINGERPRINTS, "fold-0/history.csv", "fold-0/environment.json"):
             shutil.copyfile(run / name, made / name)
         values = config.model_dump(mode="json")

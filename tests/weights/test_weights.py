@@ -81,7 +81,7 @@ def test_shipped_network_is_the_preset_of_this_version(preset):
     folds = [of_folds] if "patients" in of_folds else of_folds.values()
     patients = [patient for one in folds for patient in one["patients"]]
     # Each validates in one of the five folds.
-    assert len(patients) == len(set(patients)) == (8 if preset == "agd_scanners" else 38)
+    assert len(patients) == len(set(patients)) == 38
     assert set(patients) <= {*fold.train, *fold.validation}
 
 
