@@ -230,7 +230,7 @@ CHANGES = {
     "filters": lambda c: set_all(c, "filters", 10**9),
     "edge filters": lambda c: set_all(c, "kernel_size", [10**5, 10**5]),
     "image": lambda c: set_all(c, "batch_shape", [None, 12_000, 12_000, 3]),
-    "channels": lambda c: set_all(c, "batch_shape", [None, 32, 32, 7]),
+    "channels": lambda c: set_all(c, "batch_shape", [None, 32, 32, 17]),
     "oblong": lambda c: set_all(c, "batch_shape", [None, 32, 64, 3]),
     "enlarged": lambda c: set_all(c, "size", [10**6, 10**6]),
     "depth": lambda c: b"[" * 10**5,

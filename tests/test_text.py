@@ -118,7 +118,15 @@ def test_a_page_has_no_tag_of_it(text):
     entry = {"dice": 1.0}
     values |= {"metrics": metrics, "protocol": {text: text}, "rows": [("a", text, text)]}
     values |= {"columns": [text], "anchors": [{"who": text, "protocol": text, text: text}]}
-    values |= {"images": {}, "subject_keys": ["dice"], "subjects": [(text, entry)]}
+    main = [{"key": "dice", "name": text, "value": text, "meaning": text}]
+    values |= {"headline": text, "main": main, "first": text}
+    values |= {
+        "pictures": {},
+        "films": {},
+        "charts": {},
+        "subject_keys": ["dice"],
+        "subjects": [(text, entry)],
+    }
     values |= {"distances": text, "errors": [], "case_errors": []}
     values |= {"tables": [{"title": text, "header": [text], "rows": [[text]]}]}
     page = render("report.html", **values)
