@@ -26,6 +26,7 @@ TESTS = {
     "training/fit.py": "tests/training/test_options.py tests/training/test_train.py",
     "training/callbacks.py": "tests/training/test_options.py tests/training/test_train.py",
     "evaluation/patients.py": "tests/evaluation/test_evaluate.py tests/runs/test_aggregate.py",
+    "evaluation/summary.py": "tests/evaluation/test_evaluate.py tests/runs/test_aggregate.py",
 }
 # Of each operator three others are enough; `|` is mostly part of an annotation.
 LEFT_OUT = (

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.evaluation.patients import score_regions, summarize
+from agd_keras.evaluation.patients import score_regions
+from agd_keras.evaluation.summary import summarize
 from agd_keras.io.case import Case
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.labels import read_labelled

@@ -10,7 +10,8 @@ import numpy as np
 from agd_keras.config import RunConfig, differences, make_config
 from agd_keras.data.splits import Fold, load_folds
 from agd_keras.errors import InputError
-from agd_keras.evaluation.patients import DISTANCES, PIXELS, add_entries, summarize
+from agd_keras.evaluation.patients import PIXELS, add_entries
+from agd_keras.evaluation.summary import DISTANCES, summarize
 from agd_keras.files import write_text
 from agd_keras.runs.baselines import GROUPS
 from agd_keras.runs.report import (

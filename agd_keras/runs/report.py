@@ -129,7 +129,7 @@ def read_sums(path: str | Path) -> dict[str, dict[str, Any]]:
 
     Example:
 
-    >>> from agd_keras.evaluation.patients import summarize
+    >>> from agd_keras.evaluation.summary import summarize
     >>> files = Path("runs/first").glob("fold-*/sums.json")
     >>> sums = [read_sums(file) for file in files]
     >>> summarize({name: one for part in sums for name, one in part.items()})  # doctest: +SKIP

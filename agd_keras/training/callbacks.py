@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 
 from agd_keras.errors import InputError
-from agd_keras.evaluation.patients import over_regions
+from agd_keras.evaluation.summary import over_regions
 from agd_keras.files import naming
 from agd_keras.training.devices import Devices
 

@@ -13,7 +13,8 @@ from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset, naming_files
 from agd_keras.data.slices import Slice, by_case
 from agd_keras.errors import InputError
-from agd_keras.evaluation.patients import score_regions, summarize
+from agd_keras.evaluation.patients import score_regions
+from agd_keras.evaluation.summary import summarize
 from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.predictor import Predictor
 from agd_keras.regions import names_of

@@ -13,7 +13,8 @@ from agd_keras.evaluation.errors import (
     kinds_of_error,
     summarize_errors,
 )
-from agd_keras.evaluation.patients import add_entries, score_patient, summarize
+from agd_keras.evaluation.patients import add_entries, score_patient
+from agd_keras.evaluation.summary import summarize
 
 
 def masks():

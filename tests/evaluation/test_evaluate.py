@@ -10,7 +10,8 @@ from sklearn import metrics as sk
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
-from agd_keras.evaluation.patients import add_entries, summarize
+from agd_keras.evaluation.patients import add_entries
+from agd_keras.evaluation.summary import summarize
 from agd_keras.evaluation.surface import hd95, nsd
 from agd_keras.io.data_set import find_data_set
 from agd_keras.runs.baselines import warnings

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from agd_keras.evaluation.evaluate import evaluate
-from agd_keras.evaluation.patients import add_entries, score_patient, summarize
+from agd_keras.evaluation.patients import add_entries, score_patient
+from agd_keras.evaluation.summary import summarize
 from agd_keras.io.data_set import find_data_set
 from agd_keras.runs.aggregate import spread
 from agd_keras.runs.baselines import distance_note

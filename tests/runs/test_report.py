@@ -14,7 +14,7 @@ from rich.console import Console
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
-from agd_keras.evaluation.patients import summarize
+from agd_keras.evaluation.summary import summarize
 from agd_keras.runs.baselines import always_empty
 from agd_keras.runs.headline import headline, main_metrics
 from agd_keras.runs.report import (
