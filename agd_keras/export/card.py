@@ -14,7 +14,7 @@ from agd_keras.wording import counted, name_channels
 CARD = """\
 # {artefact}
 
-Marks tumour in axial MRI slices of the brain (lower-grade glioma), by an attention-gated
+Marks tumour in axial MRI slices of the brain, of the kind it was trained on, by an attention-gated
 autoencoder made with `agd_keras` {version}.
 
 **For research only. This is no medical device and must not be used for diagnosis.**
