@@ -8,16 +8,8 @@ from hypothesis.extra import numpy as arrays
 
 from agd_keras.config import make_config
 from agd_keras.errors import InputError
-from agd_keras.regions import (
-    close_masks,
-    first,
-    label_map,
-    masks_of,
-    names_of,
-    nesting,
-    parse_regions,
-    union,
-)
+from agd_keras.region_masks import close_masks, first, label_map, masks_of, union
+from agd_keras.regions import names_of, nesting, parse_regions
 
 BRATS = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}
 LABELS = arrays.arrays(np.uint8, (2, 3, 4), elements=st.sampled_from([0, 1, 2, 4]))

@@ -30,7 +30,8 @@ from agd_keras.io.fingerprint import digest_cases, fingerprint_of
 from agd_keras.io.geometry import square_view
 from agd_keras.io.labels import read_labelled, read_values
 from agd_keras.io.likeness import describe_likeness
-from agd_keras.regions import Regions, by_region, union
+from agd_keras.region_masks import by_region, union
+from agd_keras.regions import Regions
 
 CACHE_VERSION = 5
 BRAIN = 2  # bit of the mask

@@ -13,7 +13,8 @@ from agd_keras.evaluation.reliability import near_tumor
 from agd_keras.io.case import Case
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.labels import read_labelled
-from agd_keras.regions import by_region, names_of
+from agd_keras.region_masks import by_region
+from agd_keras.regions import names_of
 
 LEVELS = 41  # thresholds of the QU-BraTS curves, as its evaluation program has them
 

@@ -20,7 +20,8 @@ from agd_keras.evaluation.reliability import scale_temperature
 from agd_keras.export.samples import Samples, read_prepared
 from agd_keras.inference.answers import ask, check_answer
 from agd_keras.inference.exported import find_version
-from agd_keras.regions import by_region, names_of
+from agd_keras.region_masks import by_region
+from agd_keras.regions import names_of
 from agd_keras.wording import counted
 
 PARITY = "parity.json"

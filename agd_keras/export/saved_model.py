@@ -28,7 +28,7 @@ from agd_keras.inference.exported import (
     SIGNATURE,
     load_artefact,
 )
-from agd_keras.regions import drop_axis
+from agd_keras.region_masks import drop_axis
 
 PICTURES = (1, 3)  # channels that a PNG or JPEG has, grey or in colour
 Function = Callable[..., dict[str, tf.Tensor]]

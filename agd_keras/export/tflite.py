@@ -29,7 +29,7 @@ from agd_keras.export.saved_model import make_signatures, write_saved_model
 from agd_keras.files import write_bytes
 from agd_keras.inference.exported import SIGNATURE, load_artefact
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.regions import drop_axis
+from agd_keras.region_masks import drop_axis
 from agd_keras.text import clean
 
 Quantize = Literal["float32", "float16", "int8"]

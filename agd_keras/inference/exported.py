@@ -14,7 +14,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.files import without_patterns
-from agd_keras.regions import drop_axis
+from agd_keras.region_masks import drop_axis
 from agd_keras.text import clean
 
 SIGNATURE = "model"

@@ -15,7 +15,8 @@ from agd_keras.inference.uncertainty import UncertaintyMaps
 from agd_keras.io.case import Case
 from agd_keras.io.nifti import SUFFIXES
 from agd_keras.io.volume import write_volume
-from agd_keras.regions import Regions, label_map, names_of, nesting, union
+from agd_keras.region_masks import label_map, union
+from agd_keras.regions import Regions, names_of, nesting
 from agd_keras.viz import overlays
 
 MAPS = ("probability", "entropy", "mutual_information")

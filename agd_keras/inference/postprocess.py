@@ -6,7 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from agd_keras.errors import InputError
-from agd_keras.regions import Regions, close_masks, names_of
+from agd_keras.region_masks import close_masks
+from agd_keras.regions import Regions, names_of
 
 THRESHOLD = 0.5
 

@@ -34,7 +34,8 @@ from agd_keras.io.case import CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.locks import locked
-from agd_keras.regions import Regions, by_region, names_of, nesting, union
+from agd_keras.region_masks import by_region, union
+from agd_keras.regions import Regions, names_of, nesting
 from agd_keras.text import clean
 
 logger = logging.getLogger(__name__)

@@ -30,7 +30,8 @@ from agd_keras.inference.model_file import check_model_file
 from agd_keras.inference.stored_preprocessor import read_preprocessor
 from agd_keras.models import as_network, explain_model
 from agd_keras.optimizers import spare
-from agd_keras.regions import Regions, by_region, names_of
+from agd_keras.region_masks import by_region
+from agd_keras.regions import Regions, names_of
 from agd_keras.text import clean
 from agd_keras.weights import find_model
 from agd_keras.wording import counted

@@ -10,7 +10,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.uncertainty import entropy, patient_uncertainty
-from agd_keras.regions import by_region
+from agd_keras.region_masks import by_region
 
 METHODS = ("tta", "ensemble", "mc_dropout")
 SHIFT = 0.04  # largest shift along each axis, as a share of the side

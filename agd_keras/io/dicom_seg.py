@@ -13,7 +13,7 @@ from agd_keras.io.dicom_decode import silence
 from agd_keras.io.dicom_header import COPIED, copied_values
 from agd_keras.io.dicom_series import Series
 from agd_keras.io.geometry import from_axial
-from agd_keras.regions import by_region
+from agd_keras.region_masks import by_region
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation

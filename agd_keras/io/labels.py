@@ -13,7 +13,7 @@ from agd_keras.io.discovery import read_case
 from agd_keras.io.geometry import from_axial, to_axial
 from agd_keras.io.image_files import read_image, read_mask
 from agd_keras.io.nifti import read_label_map
-from agd_keras.regions import masks_of
+from agd_keras.region_masks import masks_of
 
 
 def read_labelled(ref: CaseRef) -> tuple[Case, np.ndarray]:

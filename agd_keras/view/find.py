@@ -11,7 +11,7 @@ from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.io.labels import read_labelled
-from agd_keras.regions import first
+from agd_keras.region_masks import first
 from agd_keras.training.quiet import load_keras
 from agd_keras.values import load_config
 from agd_keras.view.case import Entry, Listing, Shown, inside

@@ -8,7 +8,7 @@ from agd_keras.inference.predictor import Predictor
 from agd_keras.inference.uncertainty import UncertaintyPredictor
 from agd_keras.io.geometry import square_view
 from agd_keras.models import explain_model
-from agd_keras.regions import first
+from agd_keras.region_masks import first
 from agd_keras.view.case import Spacing
 
 Layers = dict[str, tuple[str, np.ndarray]]

@@ -12,7 +12,7 @@ from agd_keras.evaluation.evaluate import Predict, check_probability
 from agd_keras.io.case import Case
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.labels import read_labelled
-from agd_keras.regions import first
+from agd_keras.region_masks import first
 from agd_keras.text import clean, in_picture
 from agd_keras.viz.animation import scroll
 from agd_keras.viz.colors import OVERLAY, PREDICTION, TRUTH

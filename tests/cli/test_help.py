@@ -28,7 +28,7 @@ try:
     main(["--help"])
 except SystemExit as end:
     assert end.code == 0, end.code
-data = {"nibabel", "pydicom", "highdicom", "scipy", "sklearn", "matplotlib"}
+data = {"numpy", "nibabel", "pydicom", "highdicom", "scipy", "sklearn", "matplotlib"}
 heavy = {"tensorflow", "keras", "jax", "torch", "onnx", "optuna", "ray"} | data
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """

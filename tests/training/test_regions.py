@@ -24,7 +24,7 @@ from agd_keras.inference.predict_files import predict_files
 from agd_keras.inference.predictor import load_model, load_predictor
 from agd_keras.io.labels import read_labelled
 from agd_keras.io.nifti import read_label_map
-from agd_keras.regions import masks_of
+from agd_keras.region_masks import masks_of
 from agd_keras.runs.train import train
 from agd_keras.training.build import check_network, make_network
 from agd_keras.training.warm_start import copy_weights, layers_anew
