@@ -105,6 +105,7 @@ def label_map(masks: np.ndarray, regions: Regions, order: Sequence[int]) -> np.n
 
     Example:
 
+    >>> from agd_keras.regions import nesting
     >>> regions = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}
     >>> masks = np.array([[[[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]]], bool)
     >>> label_map(masks, regions, nesting(regions)).tolist()
