@@ -310,8 +310,6 @@ def test_a_builder_needs_an_argument_for_them(labelled, tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize("kind", ["saved_model", "onnx", "tflite"])
 def test_exports_have_a_channel_for_each_region(kind, run, labelled, tmp_path):
-    pytest.importorskip({"saved_model": "tensorflow_serving"}.get(kind, "ai_edge_litert"))
-    pytest.importorskip({"onnx": "tf2onnx"}.get(kind, "tensorflow"))
     model, data = run[0] / "fold-0" / "model.keras", ["--data", str(labelled)]
     arguments = ["--model", str(model), *data, "--format", kind, "--out", str(tmp_path / "out")]
     assert export_command.main(arguments) == 0
