@@ -82,7 +82,7 @@ RECIPES = {
         probability=1 / 3, rotation=15, width_shear=0.3, height_shear=0.3, zoom=(0.8, 1.2), crop=0.8
     ),
     "strong": _STRONG,
-    # Moves that no head makes and twice the changes of intensity: docs/results.md has what it gave.
+    # Moves that no head makes and twice the changes of intensity: see docs/experiments.md.
     "heavy": replace(
         _STRONG, rotation=45, turn_over=0.5, gain=0.35, offset=0.5, contrast=0.5, noise=0.2
     ),
