@@ -45,42 +45,46 @@ class DataConfig(_Section):
     path: str = Field(
         "phantom", description="`phantom`, a folder of scans, or a table of cases as CSV"
     )
-    layout: str = Field("auto", description="how its files lie, as agd-inspect names it, or auto")
+    layout: str = Field(
+        "auto", description="layout of the folder, as agd-inspect names it, or auto"
+    )
     persons: str | None = Field(
-        None, description="whose scan a case is: regular expression, its first group"
+        None, description="regular expression on case names; its first group is the patient"
     )
     channels: tuple[Contrast, ...] = Field(
         ("T1", "FLAIR", "T1c"), description="contrasts that the network takes: t1,flair,t1c,t2"
     )
     missing: Literal["fill", "error"] = Field(
-        "fill", description="contrasts that a case lacks: filled by FLAIR, or refused"
+        "fill", description="missing contrasts of a case: filled by FLAIR, or refused"
     )
     regions: Annotated[
         dict[str, tuple[int, ...]] | Literal["dataset"], BeforeValidator(_as_regions)
     ] = Field(
         {},
-        description="what is found, each of some labels, as whole=1,2,4 core=1,4; dataset: as "
-        "dataset.json has them; by default one region of all labels",
+        description="regions to segment, each by its labels, as whole=1,2,4 core=1,4; dataset: "
+        "those of dataset.json (default: one region of all labels)",
     )
     image_size: int = Field(128, ge=16, le=1024, description="side of the network's input, pixels")
     split: Literal["subject", "record"] = Field(
-        "subject", description="what is kept whole: patients (subject) or slices (record)"
+        "subject", description="unit of splitting: patients (subject) or slices (record)"
     )
     folds: int = Field(
         1, ge=0, description="number of folds; 1 for a single test on one fifth, 0 for no test"
     )
     folds_file: str = Field(
         "auto",
-        description="a split as splits_final.json or folds.json has it; auto: of an nnU-Net folder "
-        "its own, none: deal anew",
+        description="file with the split, splits_final.json or folds.json; auto: that beside an "
+        "nnU-Net dataset.json; none: make a new split",
     )
-    portions: int = Field(10, ge=3, description="equal portions that the folds are made of")
-    validation_portions: int = Field(1, ge=1, description="portions for validation in a fold")
+    portions: int = Field(
+        10, ge=3, description="equal parts of the data that the folds are made of"
+    )
+    validation_portions: int = Field(1, ge=1, description="parts for validation in a fold")
     normalization: Literal["tissue", "brain"] = Field(
-        "tissue", description="what the grey levels of a patient are measured by"
+        "tissue", description="reference of the intensity normalisation"
     )
     augment: Literal["none", "paper", "strong", "heavy", "scanners"] = Field(
-        "strong", description="recipe of changes"
+        "strong", description="augmentation recipe"
     )
     tumor_sampling: float = Field(
         0.0, ge=0, le=1, description="foreground oversampling: share of slices drawn by area"
@@ -112,14 +116,14 @@ class ModelConfig(_Section):
         (16, 32, 48, 64), min_length=1, max_length=8, description="channels of the encoder blocks"
     )
     depth: int = Field(1, ge=1, le=16, description="convolutions per stage")
-    stem_stride: int = Field(2, ge=1, le=4, description="stride ahead of the first block")
+    stem_stride: int = Field(2, ge=1, le=4, description="stride before the first block")
     skips: tuple[int, ...] = Field((1, 2, 3, 4), description="levels with a skip connection")
     attention: bool = Field(True, description="gate the skip connections")
     attention_at: tuple[int, ...] = Field((2, 3), description="levels whose skip is gated")
     light_decoder: bool = Field(
         False, description="decoder blocks of one convolution and fewer channels"
     )
-    edge: bool = Field(True, description="edge detector ahead of the encoder")
+    edge: bool = Field(True, description="edge detector before the encoder")
     edge_filters: int = Field(16, ge=1, le=4096, description="channels of the edge detector")
     edge_gate: Literal["residual", "multiply", "concatenate"] = Field(
         "residual", description="how the edge weights the image"
@@ -163,29 +167,33 @@ class TrainingConfig(_Section):
     """How the network is trained."""
 
     init: str = Field("", description="model to start from: a preset, a .keras file, a run folder")
-    freeze: Literal["none", "encoder"] = Field("none", description="part that stays as it is")
-    epochs: int = Field(60, ge=1, description="passes over as many slices as the training set has")
+    freeze: Literal["none", "encoder"] = Field("none", description="part whose weights stay fixed")
+    epochs: int = Field(
+        60, ge=1, description="epochs, each of as many slices as the training set has"
+    )
     batch_size: int = Field(16, ge=1, description="slices in a batch")
     sizes: tuple[PositiveInt, ...] = Field(
-        (), description="sides of the input in stages of equal length ahead of a last one in full"
+        (), description="input sizes of stages before the last, which has full size"
     )
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
     schedule: Literal["constant", "cosine", "plateau"] = Field(
         "cosine", description="learning rate schedule"
     )
-    warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear rise, with cosine")
+    warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear warm-up, with cosine")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of adamw")
-    clip_norm: float = Field(1.0, ge=0, description="largest norm of the gradient, 0 for any")
-    ema: float = Field(0.0, ge=0, lt=1, description="momentum of the weights' average, 0 for none")
+    clip_norm: float = Field(1.0, ge=0, description="gradient clipping by norm, 0 for none")
+    ema: float = Field(0.0, ge=0, lt=1, description="momentum of the weight average, 0 for none")
     loss: Literal[
         "cross_entropy", "focal", "dice", "focal_dice", "focal_tversky", "cross_entropy_dice"
     ] = Field("cross_entropy_dice", description="loss of the mask")
     edge_weight: float = Field(0.2, ge=0, description="weight of the edge's cross-entropy")
     monitor: Literal["dice", "bce"] = Field(
-        "dice", description="validation metric that picks the best epoch and stops early"
+        "dice", description="validation metric for the best epoch and early stopping"
     )
-    patience: int = Field(0, ge=0, description="epochs without a gain before stopping, 0 for all")
+    patience: int = Field(
+        0, ge=0, description="epochs without improvement before stopping, 0 for no early stopping"
+    )
     precision: Precision = Field("auto", description="precision policy")
     strategy: Literal["auto", "cpu", "gpu", "mirrored", "multiworker", "tpu"] = Field(
         "auto", description="devices to train on; mirrored: all of this machine"

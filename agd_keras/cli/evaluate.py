@@ -21,7 +21,8 @@ def main(argv: list[str] | None = None) -> int:
         "--compare",
         nargs="+",
         metavar="[NAME=]FOLDER",
-        help="in place of scoring: results of the same patients, of this command or of agd-train",
+        help="instead of scoring, compare results of the same patients: folders of agd-evaluate "
+        "or of agd-train",
     )
     options.add_model_fn(parser)
     options.add_data_options(parser, "--data", required=False)

@@ -28,35 +28,35 @@ def main(argv: list[str] | None = None) -> int:
         "--out",
         required=True,
         metavar="DIR",
-        help="new folder; for saved_model that of the served model, which gets one more version",
+        help="new folder; for saved_model the folder of the served model, which gets a new version",
     )
     parser.add_argument(
         "--data",
-        help="`phantom`, a folder of scans or a table of cases, to compare on (that of the run)",
+        help="data to compare on: `phantom`, a folder or a table (default: the data of the run)",
     )
     parser.add_argument(
         "--quantize",
         choices=("float32", "float16", "int8"),
-        help="numbers of a tflite file (float32)",
+        help="numeric type of a tflite file (default: float32)",
     )
     parser.add_argument(
         "--model-version",
         type=options.number(int, ge=1),
         metavar="N",
-        help="number of a saved_model (the next free one)",
+        help="version number of a saved_model (default: the next free one)",
     )
     parser.add_argument(
         "--threshold",
         type=options.number(float, gt=0, lt=1),
         metavar="P",
-        help="least probability of tumour (the model's)",
+        help="lowest probability that is marked (default: that of the model)",
     )
     parser.add_argument(
         "--max-drop",
         type=options.number(float, ge=0, le=1),
         default=0.005,
         metavar="DICE",
-        help="refuse to write what loses more Dice than that (%(default)s)",
+        help="refuse an export that loses more Dice (default: %(default)s)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a tflite, onnx or web export there"

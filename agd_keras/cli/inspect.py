@@ -15,7 +15,7 @@ from agd_keras.wording import counted
 if TYPE_CHECKING:
     from agd_keras.runs.inspect_data import CaseReport, DataReport
 
-DESCRIPTION = """Say what a data set holds, and all that is wrong with it, in one pass.
+DESCRIPTION = """List what a data set contains and everything that is wrong with it.
 
 Exit status 1 where anything is wrong. agd-train makes the same checks before it trains."""
 _PAGE = re.compile(r"cases_\d+\.png")
@@ -29,14 +29,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--pictures",
         metavar="DIR",
-        help="write contact sheets: of each case the slice with most tumour, outlined",
+        help="write contact sheets: for each case the slice with most tumour and its outline",
     )
     parser.add_argument(
         "--write-table",
         metavar="FILE",
         help="write the cases as a table (CSV), to be corrected and given as --data",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace such sheets and table")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier sheets and table")
     return common.run(_inspect, parser.parse_args(argv))
 
 

@@ -55,7 +55,9 @@ def add_config_options(made: argparse.ArgumentParser, flags: dict[str, str]) -> 
             metavar=LISTS.get(key) or (None if choices else option.upper()),
             help=field.description,
         )
-    made.add_argument("--config", metavar="FILE", help="config in YAML, as a run folder has it")
+    made.add_argument(
+        "--config", metavar="FILE", help="config file in YAML, such as config.yaml of a run"
+    )
     made.add_argument(
         "--set",
         metavar="SECTION.OPTION=VALUE",
@@ -174,20 +176,20 @@ def add_executor_options(made: argparse.ArgumentParser) -> None:
         "--executor",
         choices=EXECUTORS,
         default="local",
-        help="one after the other, or as tasks of Ray, on RAY_ADDRESS or this machine",
+        help="local: one after the other; ray: as Ray tasks, on RAY_ADDRESS or this machine",
     )
     made.add_argument(
         "--cpus",
         type=number(int, ge=1),
         default=1,
         metavar="N",
-        help="cores for a task of Ray (default: 1)",
+        help="cores for a Ray task (default: 1)",
     )
     made.add_argument(
         "--gpus",
         type=number(float, ge=0),
         metavar="N",
-        help="GPUs for a task of Ray, also a share (default: 1 where there are any)",
+        help="GPUs for a Ray task, may be a fraction (default: 1 if there are any)",
     )
 
 
@@ -213,7 +215,7 @@ def add_mask_options(made: argparse.ArgumentParser, uncertainty: str) -> None:
         "--threshold",
         type=number(float, gt=0, le=1),
         metavar="P",
-        help="least probability (default: the model's, 0.5)",
+        help="lowest probability that is marked (default: that of the model, 0.5)",
     )
     several = made.add_mutually_exclusive_group()
     several.add_argument(
@@ -233,7 +235,7 @@ def add_mask_options(made: argparse.ArgumentParser, uncertainty: str) -> None:
         type=number(int, ge=0),
         default=0,
         metavar="N",
-        help="leave out smaller ones, in voxels",
+        help="remove smaller tumours, in voxels",
     )
 
 
@@ -264,7 +266,7 @@ def add_missing_option(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--missing",
         choices=MISSING,
-        help="contrasts that the model takes and a case lacks: FLAIR in their place, or refused "
+        help="missing contrasts of a case: filled by FLAIR, or refused "
         "(default: as the model was trained)",
     )
 

@@ -9,10 +9,10 @@ from agd_keras.training.quiet import load_keras
 
 _EPILOG = """\
 inputs: TIFF, PNG, NIfTI and DICOM files, folders of them at any depth, kaggle_3m patients.
-Contrasts in files of their own are one case where their names tell (BraTS, BIDS, dcm2niix, nnU-Net
-with its dataset.json), DICOM series where tags and descriptions do; else --flair, --t1, --t1c or
---channels say it. Colour is pre-contrast T1, FLAIR and post-contrast T1; FLAIR stands in for
-missing ones.
+Files of one contrast each are joined to a case by their names (BraTS, BIDS, dcm2niix, nnU-Net with
+its dataset.json), DICOM series by tags and descriptions. If these are ambiguous, use --flair, --t1,
+--t1c or --channels. Colour is pre-contrast T1, FLAIR and post-contrast T1; FLAIR replaces missing
+contrasts.
 results: <case>_mask in the input's format and geometry, <case>_overlay.png, predictions.csv;
 with --uncertainty <case>_uncertainty.npz and .png; with --save-probability <case>_probability.
 """
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--series-descriptions",
         action="store_true",
-        help="descriptions of DICOM series, typed by hand, go into the table",
+        help="write descriptions of DICOM series, typed by hand, into the table",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     options.add_model_option(source, options.ANY_MODEL)
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         "--batch-size",
         type=options.number(int, ge=1),
         metavar="N",
-        help="slices through the network at a time",
+        help="slices that the network predicts at a time",
     )
     parser.add_argument(
         "--save-probability",
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         "--format",
         choices=("source", "nnunet"),
         default="source",
-        help="masks as the input came, or <case>.nii.gz for a challenge (default: source)",
+        help="masks in the input's format, or <case>.nii.gz as for a challenge (default: source)",
     )
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures")
     arguments = parser.parse_args(argv)

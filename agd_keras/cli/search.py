@@ -29,18 +29,18 @@ FLAGS = {
 }
 DESCRIPTION = """Try options and rank them by their metric on the validation patients.
 
-Test patients have no part in it. A file of --rounds is a list of trials:
+Test patients are not used. A file of --rounds is a list of trials:
 
   - {training.learning_rate: 0.001, model.filters: [16, 32, 48, 64]}
   - {training.learning_rate: 0.002}
 
-A file of --space says what each option may be, choices or a range, and Optuna chooses:
+A file of --space gives choices or a range for each option, and Optuna chooses:
 
   training.loss: [focal, dice, cross_entropy_dice]
   training.learning_rate: {low: 1e-4, high: 1e-2, log: true}
   training.batch_size: {low: 8, high: 32, step: 8}
 
-Options weigh, from least to most: preset, --config, the options below, --set, the trial's own."""
+Later ones override earlier ones: preset, --config, the options below, --set, the trial's own."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     tried.add_argument(
         "--rounds",
         metavar="FILE",
-        help="trials in YAML, or `paper`: the five rounds of its Table 1, by validation BCE",
+        help="trials in YAML, or `paper`: the rounds of the paper's Table 1, by validation BCE",
     )
     tried.add_argument("--space", metavar="FILE", help="search space in YAML")
     parser.add_argument(
@@ -76,7 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     options.add_executor_options(parser)
     parser.add_argument("--out", metavar="DIR", help="folder (default: runs/search-DATA-PRESET)")
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on with that folder's search")
+    existing.add_argument(
+        "--resume", action="store_true", help="continue the search of that folder"
+    )
     existing.add_argument("--overwrite", action="store_true", help="replace that folder's search")
     arguments = parser.parse_args(argv)
     if arguments.rounds and arguments.trials is not None:

@@ -37,7 +37,7 @@ FLAGS = {
 DESCRIPTION = """Train and test an attention-gated network: one split of the data, or --folds K.
 
 Without any option: the phantom data set and the preset agd_tiny, a few minutes on two CPU cores.
-Options weigh, from least to most: preset, --config, the options below, --set."""
+Later ones override earlier ones: preset, --config, the options below, --set."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,29 +49,29 @@ def main(argv: list[str] | None = None) -> int:
         dest="data.folds",
         action="store_const",
         const=1,
-        help="one split, no rotation (the default)",
+        help="one split, no cross-validation (the default)",
     )
     parser.add_argument(
         "--fold",
         metavar="I,J",
         type=options.indices,
-        help="train only these folds, from 0; the last to finish, anywhere, pools all",
+        help="train only these folds, from 0; the process that finishes last pools all folds",
     )
     parser.add_argument(
         "--recipe",
         choices=STUDIES,
-        help="a whole study, each variant a run in the folder, in one table: the paper's eight "
-        "protocols, what its split by slice leaks, what gates and edge detector are worth",
+        help="a study of several runs with one table: the paper's eight protocols, slice-wise "
+        "against patient-wise split (leak), ablation of gates and edge detector",
     )
     options.add_executor_options(parser)
     parser.add_argument(
         "--track",
         choices=("mlflow",),
-        help="follow each fold as a run of MLflow, where its environment says",
+        help="log each fold to MLflow, to the server of its environment variables",
     )
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/DATA-PRESET)")
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on with the run of that folder")
+    existing.add_argument("--resume", action="store_true", help="continue the run of that folder")
     existing.add_argument("--overwrite", action="store_true", help="replace the run of that folder")
     arguments = parser.parse_args(argv)
     if arguments.recipe and getattr(arguments, "data.folds") in (0, 1):

@@ -19,7 +19,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser("agd-view", "See scans, predictions and runs in the browser.", _EPILOG)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a scan, a folder, or a run")
     parser.add_argument(
-        "--model", default="agd_small", metavar="MODEL", help="what predicts scans (%(default)s)"
+        "--model",
+        default="agd_small",
+        metavar="MODEL",
+        help="model that predicts scans (default: %(default)s)",
     )
     parser.add_argument(
         "--data", metavar="DIR", help="the data set of a run, if it is elsewhere now"
