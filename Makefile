@@ -69,7 +69,7 @@ peers:
 	sh benchmarks/peers.sh --data data/kaggle_3m --out runs/peers
 
 # The networks that ship, from data/kaggle_3m: hours on two cores, each step goes on where it stopped.
-weights: weights-agd_tiny weights-agd_small weights-agd_scanners
+weights: weights-agd_tiny weights-agd_small
 
 weights-%: setup
 	$(BIN)/agd-train --data data/kaggle_3m --preset $* --folds 5 --out runs/$*-5fold $(if $(wildcard runs/$*-5fold),--resume)

@@ -173,7 +173,8 @@ class TrainingConfig(_Section):
     )
     batch_size: int = Field(16, ge=1, description="slices in a batch")
     sizes: tuple[PositiveInt, ...] = Field(
-        (), description="input sizes of stages before the last, which has full size"
+        (),
+        description="input sizes of stages before the last, which has full size; none is larger",
     )
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
     learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
@@ -237,11 +238,10 @@ class RunConfig(_Section):
         multiple = self.model.stem_stride * 2 ** len(self.model.filters)
         stages = [("training.sizes", side) for side in self.training.sizes]
         for option, side in [("data.image_size", self.data.image_size), *stages]:
-            if side % multiple or side > self.data.image_size:
+            if side % multiple:
                 raise ValueError(
                     f"{option} {side}: expected a multiple of {multiple}, "
                     f"for {len(self.model.filters)} levels and a stem of {self.model.stem_stride}"
-                    f", up to data.image_size"
                 )
         return self
 
@@ -251,12 +251,7 @@ class RunConfig(_Section):
         if self.training.sizes and adapts:
             raise ValueError(
                 f"training.sizes {list(self.training.sizes)}: expected without patience and "
-                "plateau, as only the last stage is validated"
-            )
-        if len(self.training.sizes) >= self.training.epochs:
-            raise ValueError(
-                f"training.sizes {list(self.training.sizes)}: expected fewer stages than "
-                f"training.epochs, {self.training.epochs}"
+                "plateau, as only the last stage is validated; [] for one size"
             )
         return self
 

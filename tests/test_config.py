@@ -31,10 +31,15 @@ def test_paper_preset_says_what_the_paper_says():
     assert data.image_size == 128
 
 
+def test_a_run_of_a_preset_that_is_no_more_keeps_its_options():
+    values = make_config({"preset": "agd_small", "training": {"epochs": 16}}).model_dump()
+    older = make_config(values | {"preset": "agd_scanners"})
+    assert (older.preset, older.training.epochs) == ("agd_scanners", 16)
+    assert not differences(older, make_config(values))
+
+
 def test_unknown_preset_lists_the_known_ones():
-    with pytest.raises(
-        InputError, match="'agd_huge'.*agd_tiny, agd_small, agd_scanners, agd_paper"
-    ):
+    with pytest.raises(InputError, match="'agd_huge'.*agd_tiny, agd_small, agd_paper"):
         preset_values("agd_huge")
 
 
@@ -47,9 +52,7 @@ def test_unknown_preset_lists_the_known_ones():
         ({"data": {"augment": "wild"}}, "data.augment.*'heavy' or 'scanners'.*'wild'"),
         ({"data": {"image_size": 100}}, "data.image_size 100: expected a multiple of 32"),
         ({"training": {"sizes": [48]}}, "training.sizes 48: expected a multiple of 32"),
-        ({"training": {"sizes": [160]}}, "training.sizes 160: .* up to data.image_size"),
         ({"training": {"sizes": [64], "patience": 3}}, "training.sizes .*without patience"),
-        ({"training": {"sizes": [64], "epochs": 1}}, "training.sizes .*fewer stages than"),
         ({"data": {"normalization": "skull"}}, "data.normalization.*'tissue' or 'brain'"),
         ({"model": {"filters": "many"}}, "model.filters.*'many'"),
         ({"model": {"filters": []}}, "model.filters.*at least 1"),

@@ -182,6 +182,9 @@ def fit_fold(
 def stages_of(config: RunConfig) -> list[tuple[int, int, int]]:
     """Shares out the epochs among the sizes that a network is trained on, one after the other.
 
+    The last stage, which is the only one that is validated, has an epoch at least: where there are
+    fewer epochs than stages, some of the others have none.
+
     Args:
         config: Options of the run.
 
@@ -194,8 +197,10 @@ def stages_of(config: RunConfig) -> list[tuple[int, int, int]]:
     >>> stages_of(make_config({"training": {"epochs": 10, "sizes": [64, 96]}}))
     [(0, 3, 64), (3, 7, 96), (7, 10, 128)]
     """
-    sides = (*config.training.sizes, config.data.image_size)
-    ends = [round(config.training.epochs * (n + 1) / len(sides)) for n in range(len(sides))]
+    full, epochs = config.data.image_size, config.training.epochs
+    sides = [*(min(side, full) for side in config.training.sizes), full]
+    ends = [round(epochs * (n + 1) / len(sides)) for n in range(len(sides))]
+    ends = [*(min(end, epochs - 1) for end in ends[:-1]), epochs]
     return list(zip([0, *ends[:-1]], ends, sides, strict=True))
 
 

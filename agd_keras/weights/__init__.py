@@ -46,7 +46,7 @@ def find_model(model: str | Path) -> Path:
     Traceback (most recent call last):
     ...
     agd_keras.errors.InputError: agd_smal: no such file or folder, and of the models that ship \
-there are agd_tiny, agd_small, agd_scanners; did you mean agd_small?
+there are agd_tiny, agd_small; did you mean agd_small?
     """
     if model not in PRESETS:
         path = Path(model)

@@ -88,7 +88,7 @@ def test_killed_in_the_middle_of_a_trial(small_phantom, tmp_path):
         (
             ["--rounds", "paper", "--preset", "agd_huge"],
             1,
-            "agd_tiny, agd_small, agd_scanners, agd_paper",
+            "agd_tiny, agd_small, agd_paper",
         ),
         (["--rounds", "paper", "--out", "{tmp}/mine"], 1, "something else than a search"),
     ],

@@ -18,7 +18,7 @@ from agd_keras.runs.search.space import open_study
 from agd_keras.training import fit as fit_fold_module
 from agd_keras.training.build import build_model, compile_model, make_variables
 from agd_keras.training.callbacks import ScoreValidation
-from agd_keras.training.fit import fit_fold
+from agd_keras.training.fit import fit_fold, stages_of
 
 MODEL = {"filters": [2, 4], "skips": [1, 2], "attention_at": [2], "edge_filters": 2}
 
@@ -281,3 +281,20 @@ def test_averaged_weights_are_what_is_scored(ema, tmp_path):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     for variable, value in zip(variables, now, strict=True):  # the training's own are untouched
         np.testing.assert_array_equal(variable.numpy(), value)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "size", "expected"),
+    [
+        (40, 128, [(0, 10, 64), (10, 20, 64), (20, 30, 96), (30, 40, 128)]),
+        # Fewer epochs than stages: the last one, which is validated, has one.
+        (3, 128, [(0, 1, 64), (1, 2, 64), (2, 2, 96), (2, 3, 128)]),
+        (1, 128, [(0, 0, 64), (0, 0, 64), (0, 0, 96), (0, 1, 128)]),
+        # No stage is larger than the whole.
+        (4, 64, [(0, 1, 64), (1, 2, 64), (2, 3, 64), (3, 4, 64)]),
+    ],
+)
+def test_stages(epochs, size, expected):
+    training = {"epochs": epochs, "sizes": [64, 64, 96]}
+    config = make_config({"training": training, "data": {"image_size": size}})
+    assert stages_of(config) == expected

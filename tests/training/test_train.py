@@ -273,7 +273,7 @@ def _run(command, arguments, capsys):
         (["--data", "{tmp}/none"], 1, "{tmp}/none"),
         (["--data", "{tmp}/empty"], 1, "{tmp}/empty"),
         (["--data", "{tmp}/single"], 1, "a data set of one patient"),
-        (["--preset", "agd_huge"], 1, "agd_tiny, agd_small, agd_scanners, agd_paper"),
+        (["--preset", "agd_huge"], 1, "agd_tiny, agd_small, agd_paper"),
         (["--set", "training.learning_rate=-1"], 1, "training.learning_rate"),
         (["--augment", "wild"], 2, "--augment"),
         (["--set", "training.lr=1"], 1, "training.lr"),

@@ -28,11 +28,6 @@ MASKS = {
         "adddec7c3cd13540874634e136cb45240f3d3bcd53fcfc637e242b9c1130bd03",
     ),
     "agd_small": (
-        "bcdeaa8accfdd49bc05e815890ffed333142884475a4d9a055634dce4b0f25ab",
-        "a1ca45f22ec4e7b7894d42cb570a2d3db68789358ecbffa62824a796dc956498",
-        "de1a88af70a48f0339d09d782b73ea05297e2f1d83a172bbd63108c49530da7d",
-    ),
-    "agd_scanners": (
         "46df65bed30085135de6ceb4b868f4cc4c3346dcd19004ecd047379bd4c6140a",
         "80be408e35a8e10a2a6e7d4c1f2cd226a13fab0be511b621cdb38c9ec6c2f154",
         "f7fa698b3a30b0339693ed348258d8583e54fc33fe7b71eb28dd4b42e9d5ddfc",
@@ -74,7 +69,7 @@ def test_shipped_network_is_the_preset_of_this_version(preset):
     calibration, familiarity = predictor.calibration, predictor.familiarity
     assert familiarity.scans == 70
     # Only one recipe takes skulls away.
-    assert (familiarity.ranges["skull"][0] == 0) == (preset == "agd_scanners")
+    assert (familiarity.ranges["skull"][0] == 0) == (preset == "agd_small")
     assert calibration.temperature > 1  # overlap makes too sure
     fitted = calibration.fitted_on  # of all folds of the tested run, or of the one there is
     of_folds = fitted.get("fold-0", fitted)
