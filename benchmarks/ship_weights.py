@@ -27,9 +27,10 @@ from agd_keras.inference.familiarity import (
     write_familiarity,
 )
 from agd_keras.inference.stored_preprocessor import write_preprocessor
-from agd_keras.runs.aggregate import RECORD, read_json
 from agd_keras.runs.report import write_model_card
-from agd_keras.runs.seen import FINGERPRINTS, write_fingerprints
+from agd_keras.runs.result_files import METRICS, read_json
+from agd_keras.runs.run_folder import FINGERPRINTS, RunFolder
+from agd_keras.runs.seen import write_fingerprints
 from agd_keras.values import load_config
 from agd_keras.weights import CHECKSUM, FOLDER, MODEL, shipped
 
@@ -60,8 +61,8 @@ def ship(run: Path, tested: Path, data: str) -> Path:
     if other or config.data.folds:
         what = ", ".join(sorted(other)) or "data.folds other than 0"
         raise InputError(f"{run}: expected the recipe of {tested} on all, found {what}")
-    metrics = read_json(tested / "metrics.json")
-    record = read_json(run / "fold-0" / RECORD)
+    metrics = read_json(tested / METRICS)
+    record = RunFolder(run).fold(0).read_record()
     if metrics["protocol"]["data_fingerprint"] != record["data_fingerprint"]:
         raise InputError(f"{run}: trained on other data than {tested}")
     content = (run / MODEL).read_bytes()

@@ -9,9 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from agd_keras.evaluation.compare import TextTable
-from agd_keras.runs.aggregate import read_json
 from agd_keras.runs.baselines import ANCHORS, always_empty
-from agd_keras.runs.report import SUMS, read_sums
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.text import in_picture
 from agd_keras.viz import charts
 
@@ -43,8 +42,8 @@ def read_one_test(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: The fold is not finished.
     """
-    fold = Path(run) / "fold-0"
-    return read_json(fold / "metrics.json") | {"subjects": read_sums(fold / SUMS)}
+    fold = RunFolder(run).fold(0)
+    return fold.read_metrics() | {"subjects": fold.read_sums()}
 
 
 def beside_paper(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from agd_keras.evaluation.summary import summarize
 from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.predictor import Predictor
 from agd_keras.regions import names_of
+from agd_keras.run_layout import HISTORY, MODEL
 from agd_keras.training.build import compile_model, make_network, make_variables
 from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.checkpoint import STATE, SaveState
@@ -124,7 +125,7 @@ def fit_fold(
         scored,
         lambda: score_cached(predictor, cache, validation),
         folder / "resume",
-        folder / "model.keras",
+        folder / MODEL,
         options.monitor,
         calibration,
         devices,
@@ -145,7 +146,7 @@ def fit_fold(
     log = LogEpochs(options.epochs)
     with noticed() as notice:
         state = SaveState(
-            *(folder / "resume", folder / "history.csv", keep, [model, scored], notice),
+            *(folder / "resume", folder / HISTORY, keep, [model, scored], notice),
             on_saved=scorer.publish,
         )
         state.restore(model)

@@ -14,7 +14,8 @@ from agd_keras.runs.paper import (
     paper_tables,
     read_one_test,
 )
-from agd_keras.runs.report import render, write_metrics
+from agd_keras.runs.render import render
+from agd_keras.runs.result_files import write_metrics
 
 # As printed: accuracy, precision, recall, F1-score in percent, final BCE.
 PRINTED = """

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agd_keras.files import write_csv, write_text
+from agd_keras.run_layout import CONFIG
 from agd_keras.text import clean, markdown, printable
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ def write_ranking(ranking: Ranking, out: str | Path) -> None:
     write_text(out / "table.md", "\n".join(lines) + "\n")
     best = ranking.rows[0]
     if best["state"] == "complete":
-        config = out / f"trial-{best['trial']}" / "config.yaml"
-        write_text(out / "config.yaml", config.read_text(encoding="utf-8"))
+        config = out / f"trial-{best['trial']}" / CONFIG
+        write_text(out / CONFIG, config.read_text(encoding="utf-8"))
 
 
 def ranking_table(ranking: Ranking) -> "Table":
