@@ -28,6 +28,7 @@ TABLE_2: dict[str, dict[str, float | None]] = {
     "none": {figure: ANCHORS[0].get(figure) for figure in NAMES},
     "paper": {figure: ANCHORS[1].get(figure) for figure in NAMES} | {"iou": 0.81},
 }
+COLUMNS = 4  # confusion matrices in a row
 
 
 def read_one_test(run: str | Path) -> dict[str, Any]:
@@ -117,12 +118,11 @@ def _show(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def confusion_matrices(tests: Mapping[str, Mapping[str, Any]], columns: int = 4) -> Image.Image:
+def confusion_matrices(tests: Mapping[str, Mapping[str, Any]]) -> Image.Image:
     """Draws the confusion matrices of several tests in one picture.
 
     Args:
         tests: By title what `gather` or `read_one_test` returned.
-        columns: Matrices in a row.
 
     Returns:
         The picture, RGB.
@@ -135,6 +135,7 @@ def confusion_matrices(tests: Mapping[str, Mapping[str, Any]], columns: int = 4)
         canvas.draw()
         panels.append(np.asarray(canvas.buffer_rgba())[..., :3])
     blank = np.full_like(panels[0], 255)
-    panels += [blank] * (-len(panels) % columns)
-    rows = [np.hstack(panels[start : start + columns]) for start in range(0, len(panels), columns)]
+    panels += [blank] * (-len(panels) % COLUMNS)
+    starts = range(0, len(panels), COLUMNS)
+    rows = [np.hstack(panels[start : start + COLUMNS]) for start in starts]
     return Image.fromarray(np.vstack(rows))
