@@ -15,6 +15,7 @@ from typing import Any
 from agd_keras.data.datasets import cases_of
 from agd_keras.errors import InputError
 from agd_keras.evaluation.readers import readers_table, study_readers, summarize_readers
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.training.quiet import load_keras
 
 
