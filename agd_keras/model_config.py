@@ -23,14 +23,14 @@ class ModelConfig(Section):
         (16, 32, 48, 64), min_length=1, max_length=8, description="channels of the encoder blocks"
     )
     depth: int = Field(1, ge=1, le=16, description="convolutions per stage")
-    stem_stride: int = Field(2, ge=1, le=4, description="stride ahead of the first block")
+    stem_stride: int = Field(2, ge=1, le=4, description="stride before the first block")
     skips: tuple[int, ...] = Field((1, 2, 3, 4), description="levels with a skip connection")
     attention: bool = Field(True, description="gate the skip connections")
     attention_at: tuple[int, ...] = Field((2, 3), description="levels whose skip is gated")
     light_decoder: bool = Field(
         False, description="decoder blocks of one convolution and fewer channels"
     )
-    edge: bool = Field(True, description="edge detector ahead of the encoder")
+    edge: bool = Field(True, description="edge detector before the encoder")
     edge_filters: int = Field(16, ge=1, le=4096, description="channels of the edge detector")
     edge_gate: Literal["residual", "multiply", "concatenate"] = Field(
         "residual", description="how the edge weights the image"
