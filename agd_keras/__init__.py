@@ -33,7 +33,7 @@ _NAMES = {
     "gather": "runs.aggregate",
     "train": "runs.train",
     "Predictor": "inference.predictor",
-    "load_model": "inference.predictor",
+    "load_model": "inference.model_file",
     "load_predictor": "inference.predictor",
     "evaluate_model": "runs.evaluate_model",
     "find_cases": "io.discovery",

@@ -5,12 +5,9 @@ from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    JsonValue,
     PositiveInt,
     Tag,
     ValidationError,
@@ -20,18 +17,14 @@ from pydantic import (
 
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
+from agd_keras.model_config import AGD, ModelConfig, OwnModelConfig, Section, which_builder
 from agd_keras.presets import preset_values
 from agd_keras.regions import FROM_DATA, parse_regions
 from agd_keras.text import clean
 from agd_keras.values import merge
 
-AGD = "agd_autoencoder"
 Contrast = Literal["T1", "FLAIR", "T1c", "T2"]  # as `io.contrasts` names them
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _as_regions(value: Any) -> Any:
@@ -39,7 +32,7 @@ def _as_regions(value: Any) -> Any:
     return FROM_DATA if value in (FROM_DATA, [FROM_DATA]) else parse_regions(value)
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which data, how it is split and how it is changed on the way to the network."""
 
     path: str = Field(
@@ -106,64 +99,7 @@ class DataConfig(_Section):
         return self
 
 
-class ModelConfig(_Section):
-    """The arguments of `agd_autoencoder`."""
-
-    name: str = Field(
-        AGD, description=f"builder of the network: {AGD}, or your own as package.module:function"
-    )
-    filters: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
-        (16, 32, 48, 64), min_length=1, max_length=8, description="channels of the encoder blocks"
-    )
-    depth: int = Field(1, ge=1, le=16, description="convolutions per stage")
-    stem_stride: int = Field(2, ge=1, le=4, description="stride before the first block")
-    skips: tuple[int, ...] = Field((1, 2, 3, 4), description="levels with a skip connection")
-    attention: bool = Field(True, description="gate the skip connections")
-    attention_at: tuple[int, ...] = Field((2, 3), description="levels whose skip is gated")
-    light_decoder: bool = Field(
-        False, description="decoder blocks of one convolution and fewer channels"
-    )
-    edge: bool = Field(True, description="edge detector before the encoder")
-    edge_filters: int = Field(16, ge=1, le=4096, description="channels of the edge detector")
-    edge_gate: Literal["residual", "multiply", "concatenate"] = Field(
-        "residual", description="how the edge weights the image"
-    )
-    activation: Literal["elu", "gelu", "leaky_relu", "relu", "silu"] = Field(
-        "relu", description="activation of the blocks"
-    )
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of bottleneck channels dropped")
-    l2: float = Field(0.0, ge=0, description="factor of the L2 penalty on the kernels")
-
-    @model_validator(mode="after")
-    def _levels_exist(self):
-        levels = tuple(range(1, len(self.filters) + 1))
-        if not set(self.skips) <= set(levels):
-            raise ValueError(f"skips {self.skips}: expected some of the levels {levels}")
-        if self.attention and not set(self.attention_at) <= set(self.skips):
-            raise ValueError(f"attention_at {self.attention_at}: expected some of {self.skips}")
-        return self
-
-
-def _as_lists(value: Any) -> Any:
-    """What comes back from a file, where tuples are lists."""
-    return [_as_lists(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-class OwnModelConfig(BaseModel):
-    """Another builder and its arguments, which `models.registry` checks against its signature."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, Annotated[JsonValue, BeforeValidator(_as_lists)]]
-
-    name: str
-
-
-def _which(model: Any) -> str:
-    name = model.get("name", AGD) if isinstance(model, dict) else getattr(model, "name", AGD)
-    return "agd" if name == AGD else "own"
-
-
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """How the network is trained."""
 
     init: str = Field("", description="model to start from: a preset, a .keras file, a run folder")
@@ -203,7 +139,7 @@ class TrainingConfig(_Section):
     deterministic: bool = Field(False, description="same bits in every run, slower")
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """Everything that defines a run.
 
     Args:
@@ -222,7 +158,7 @@ class RunConfig(_Section):
     data: DataConfig = DataConfig()
     model: Annotated[
         Annotated[ModelConfig, Tag("agd")] | Annotated[OwnModelConfig, Tag("own")],
-        Discriminator(_which),
+        Discriminator(which_builder),
     ] = ModelConfig()
     training: TrainingConfig = TrainingConfig()
 
@@ -275,7 +211,7 @@ def make_config(values: dict[str, Any]) -> RunConfig:
     (32, 64, 96, 128)
     """
     below = preset_values(values.get("preset", "agd_tiny"))
-    if _which(values.get("model", {})) == "own":
+    if which_builder(values.get("model", {})) == "own":
         below.pop("model", None)
     try:
         return RunConfig.model_validate(merge(below, values))

@@ -23,10 +23,10 @@ from scipy import special
 
 from agd_keras.data.brain import brain_mask, strip_skull
 from agd_keras.data.datasets import find_data
-from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.reliability import fit_temperature, scale_logits
 from agd_keras.io.labels import read_labelled
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.training.quiet import load_keras
 from agd_keras.weights import find_model
 
@@ -88,8 +88,8 @@ def main() -> int:
 
     try:
         run = find_model(options.run)
-        [fold] = [one for one in load_folds(run / "folds.json") if one.index == options.fold]
-        predictor = load_predictor(run / f"fold-{options.fold}" / "model.keras")
+        [fold] = [one for one in RunFolder(run).read_folds() if one.index == options.fold]
+        predictor = load_predictor(RunFolder(run).fold(options.fold).model)
         stored = predictor.calibration.temperature
         predictor.calibration = replace(predictor.calibration, temperature=1.0)
         found: dict[str, list[np.ndarray]] = {}

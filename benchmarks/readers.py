@@ -12,13 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agd_keras.config import make_config
 from agd_keras.data.datasets import cases_of
-from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.evaluation.readers import readers_table, study_readers, summarize_readers
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.training.quiet import load_keras
-from agd_keras.values import load_config
 
 
 def study_fold(run: Path, index: int, second: Path) -> dict[str, dict[str, Any]]:
@@ -26,12 +24,13 @@ def study_fold(run: Path, index: int, second: Path) -> dict[str, dict[str, Any]]
     from agd_keras.inference.predict_case import predict_case
     from agd_keras.inference.predictor import load_predictor
 
-    data = make_config(load_config(run / "config.yaml")).data
+    folder = RunFolder(run)
+    data = folder.read_config().data
     if data.split != "subject":
         raise InputError(f"{run}: expected a run by patient, found --split {data.split}")
-    fold = load_folds(run / "folds.json")[index]
+    fold = folder.read_folds()[index]
     test = [case for case in cases_of(data) if case.patient_id in fold.test]
-    predictor = load_predictor(run / f"fold-{index}" / "model.keras")
+    predictor = load_predictor(folder.fold(index).model)
     predict = partial(predict_case, predictor)
     return study_readers(predict, test, second, predictor.calibration.threshold)["subjects"]
 

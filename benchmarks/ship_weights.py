@@ -13,11 +13,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from agd_keras.config import RunConfig, differences, make_config, save_config
+from agd_keras.config import RunConfig, differences, save_config
 from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import find_data
 from agd_keras.data.preprocessor import preprocessor_of
-from agd_keras.data.splits import load_folds, select
+from agd_keras.data.splits import select
 from agd_keras.errors import InputError
 from agd_keras.files import filled, write_text
 from agd_keras.inference.calibration import read_calibration, write_calibration
@@ -27,10 +27,10 @@ from agd_keras.inference.familiarity import (
     write_familiarity,
 )
 from agd_keras.inference.stored_preprocessor import write_preprocessor
-from agd_keras.runs.aggregate import RECORD, read_json
 from agd_keras.runs.report import write_model_card
-from agd_keras.runs.seen import FINGERPRINTS, write_fingerprints
-from agd_keras.values import load_config
+from agd_keras.runs.result_files import METRICS, read_json
+from agd_keras.runs.run_folder import FINGERPRINTS, RunFolder
+from agd_keras.runs.seen import write_fingerprints
 from agd_keras.weights import CHECKSUM, FOLDER, MODEL, shipped
 
 LIMIT = 8_000_000  # bytes of a network that ships
@@ -55,20 +55,20 @@ def ship(run: Path, tested: Path, data: str) -> Path:
     """
     fold_alone = tested.name.startswith("fold-")
     folders = (run, tested.parent if fold_alone else tested)
-    config, recipe = (make_config(load_config(one / "config.yaml")) for one in folders)
+    config, recipe = (RunFolder(one).read_config() for one in folders)
     other = set(differences(config, recipe)) - SPLIT - MACHINE
     if other or config.data.folds:
         what = ", ".join(sorted(other)) or "data.folds other than 0"
         raise InputError(f"{run}: expected the recipe of {tested} on all, found {what}")
-    metrics = read_json(tested / "metrics.json")
-    record = read_json(run / "fold-0" / RECORD)
+    metrics = read_json(tested / METRICS)
+    record = RunFolder(run).fold(0).read_record()
     if metrics["protocol"]["data_fingerprint"] != record["data_fingerprint"]:
         raise InputError(f"{run}: trained on other data than {tested}")
     content = (run / MODEL).read_bytes()
     if len(content) > LIMIT:
         raise InputError(f"{run / MODEL}: expected at most {LIMIT:,} bytes, found {len(content):,}")
 
-    fold = load_folds(run / "folds.json")[0]
+    fold = RunFolder(run).read_folds()[0]
     with filled(FOLDER / config.preset, True) as made:
         (made / MODEL).parent.mkdir()
         (made / MODEL).write_bytes(content)
@@ -81,7 +81,7 @@ def ship(run: Path, tested: Path, data: str) -> Path:
             shutil.copyfile(run / name, made / name)
         values = config.model_dump(mode="json")
         values["data"]["path"] = data
-        save_config(RunConfig.model_validate(values), made / "config.yaml")
+        save_config(RunConfig.model_validate(values), RunFolder(made).config_file)
         checksum = hashlib.sha256((made / MODEL).read_bytes()).hexdigest()
         write_text(made / CHECKSUM, f"{checksum}  {MODEL}\n")
         write_model_card(
@@ -110,13 +110,13 @@ def describe(data: Path) -> None:
     """
     for preset in shipped():
         folder = FOLDER / preset
-        config = make_config(load_config(folder / "config.yaml"))
+        config = RunFolder(folder).read_config()
         cache = build_cache(find_data(data), preprocessor_of(config.data))
         expected = read_json(folder / "fold-0" / "environment.json")[-1]["data_fingerprint"]
         if cache.data_fingerprint != expected:
             raise InputError(f"{data}: other data than {preset} was trained on")
         print(write_fingerprints(folder, cache))
-        [fold] = load_folds(folder / "folds.json")
+        [fold] = RunFolder(folder).read_folds()
         trained_on = {one.case for one in select(cache.slices, fold.train, config.data.split)}
         familiarity = familiar_with(cache, trained_on, config.data.augment)
         print(write_familiarity(folder / MODEL, familiarity))

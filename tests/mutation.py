@@ -25,6 +25,7 @@ TESTS = {
     "training/build.py": "tests/training/test_options.py tests/training/test_fused.py",
     "training/fit.py": "tests/training/test_options.py tests/training/test_train.py",
     "training/callbacks.py": "tests/training/test_options.py tests/training/test_train.py",
+    "data/cache_entry.py": "tests/data/test_cache.py",
     "evaluation/patients.py": "tests/evaluation/test_evaluate.py tests/runs/test_aggregate.py",
     "evaluation/summary.py": "tests/evaluation/test_evaluate.py tests/runs/test_aggregate.py",
 }

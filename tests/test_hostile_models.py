@@ -18,8 +18,8 @@ from agd_keras.config import make_config
 from agd_keras.errors import InputError
 from agd_keras.inference import model_file
 from agd_keras.inference.exported import find_version, is_artefact
-from agd_keras.inference.model_file import check_model_file
-from agd_keras.inference.predictor import load_model, load_predictor
+from agd_keras.inference.model_file import check_model_file, load_model
+from agd_keras.inference.predictor import load_predictor
 from agd_keras.io.discovery import find_cases
 from agd_keras.io.table import read_table
 from agd_keras.models import agd_autoencoder

@@ -16,7 +16,8 @@ from agd_keras.cli import evaluate, predict
 from agd_keras.config import make_config, save_config
 from agd_keras.models import agd_autoencoder
 from agd_keras.runs.provenance import find_origin
-from agd_keras.runs.report import write_metrics, write_model_card
+from agd_keras.runs.report import write_model_card
+from agd_keras.runs.result_files import write_metrics
 
 NAMES = [
     *(r"$\bad$", "[b]", "<b>x", "=1+1", "-2", "@x", "a|b", "new\nline", "\x1b[31mred", "`x`"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from agd_keras.config import make_config
-from agd_keras.inference.predictor import load_model
+from agd_keras.inference.model_file import load_model
 from agd_keras.optimizers import AdamW
 from agd_keras.training.build import build_model, compile_model
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from agd_keras.errors import InputError
 from agd_keras.files import write_csv
-from agd_keras.runs.report import render
+from agd_keras.runs.render import render
 from agd_keras.text import MESSAGE, clean, in_cell, in_picture, markdown, markdown_code, printable
 
 HOSTILE = [

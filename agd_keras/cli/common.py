@@ -15,7 +15,7 @@ from agd_keras.errors import InputError, Interrupted
 from agd_keras.text import MESSAGE, clean
 from agd_keras.wording import duration
 
-BAD_INPUT, BAD_USAGE = 1, 2
+BAD_INPUT = 1
 
 
 def run(command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from agd_keras.cli import common, options
 from agd_keras.config import RunConfig
 from agd_keras.errors import InputError
+from agd_keras.run_layout import CONFIG
 from agd_keras.runs.variants import STUDIES
 from agd_keras.training.quiet import load_keras
 
@@ -86,7 +87,7 @@ def _train(arguments: argparse.Namespace) -> None:
     recipe = arguments.recipe
     file = None
     if arguments.resume and arguments.out and not arguments.config:
-        file = Path(arguments.out) / "config.yaml"
+        file = Path(arguments.out) / CONFIG
         if recipe and not file.is_file():  # of runs that were trained one by one
             file = None
     below = STUDIES[recipe].values if recipe else None
@@ -119,7 +120,7 @@ def _train(arguments: argparse.Namespace) -> None:
             metrics = train(config, out, track=arguments.track, **choices)
             tables = [summary_table(metrics)] if metrics else []
     except KeyboardInterrupt:
-        if (out / "config.yaml").exists():
+        if (out / CONFIG).exists():
             print(f"to go on: {_again(arguments, out)}", file=sys.stderr)
         raise
     for table in tables:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from agd_keras.data.brain import brain_mask, strip_skull
-from agd_keras.data.preprocess import resize_mask
+from agd_keras.data.cache_entry import make_entry
 from agd_keras.data.preprocessor import Preprocessor
-from agd_keras.data.profile import ScanProfile, describe_scan
 from agd_keras.data.root import cache_root
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError
@@ -27,14 +25,10 @@ from agd_keras.files import unique_number
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import check_cases, problems_error
 from agd_keras.io.fingerprint import digest_cases, fingerprint_of
-from agd_keras.io.geometry import square_view
-from agd_keras.io.labels import read_labelled, read_values
-from agd_keras.io.likeness import describe_likeness
-from agd_keras.region_masks import by_region, union
+from agd_keras.io.labels import read_values
 from agd_keras.regions import Regions
 
 CACHE_VERSION = 5
-BRAIN = 2  # bit of the mask
 REGIONS = (1, 4, 8, 16, 32, 64, 128)  # bits of the regions, the first of which was there first
 Progress = Callable[[int, int], object]
 
@@ -235,41 +229,16 @@ def _load(folder: Path) -> Cache | None:
 
 
 def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> None:
-    preprocessor = cache.preprocessor
-    channels = preprocessor.channels
-    t1 = channels.index("T1") if "T1" in channels else None
     found = np.zeros(len(cache.bits), bool)  # of the regions, in any case
 
-    def prepare(ref: CaseRef) -> np.ndarray:
-        case, label = read_labelled(ref)
-        view, where = square_view(case.images, case.spacing)
-        masks = np.zeros((*view.shape[:3], len(cache.bits)), bool)
-        masks[where] = by_region(label)
-        brain = brain_mask(view, preprocessor.flair, t1) | union(masks)
-        stripped = strip_skull(view, brain)
-        numbers = ref.numbers or range(1, len(label) + 1)
-        corner = [where[axis].start or 0 for axis in (1, 2)]
-        cache.cases[ref.case_id] = {
-            "patient": ref.patient_id,
-            "numbers": list(numbers),
-            "areas": union(label).sum(axis=(1, 2)).tolist(),
-            "shape": list(label.shape[1:3]),
-            "view": list(view.shape[1:3]),
-            "corner": corner,
-            "likeness": describe_likeness(case),
-            "scan": _entry_of(describe_scan(case.images, case.spacing, channels)),
-            "stripped": _entry_of(describe_scan(stripped, case.spacing, channels)),
-        }
-        np.packbits(label).tofile(cache.folder / f"{ref.case_id}.mask")
-        images = preprocessor.prepare(view)
-        for place, (number, image) in enumerate(zip(numbers, images, strict=True)):
-            bits = resize_mask(brain[place], cache.image_size) * np.uint8(BRAIN)
-            for region, bit in enumerate(cache.bits):
-                bits |= resize_mask(masks[place, ..., region], cache.image_size) * np.uint8(bit)
-            raw = image.astype("<f2").tobytes() + bits.tobytes()
+    def prepare(ref: CaseRef) -> list[bool]:
+        own = make_entry(ref, cache.preprocessor, cache.bits)
+        cache.cases[ref.case_id] = own.index
+        np.packbits(own.label).tofile(cache.folder / f"{ref.case_id}.mask")
+        for place, (number, raw) in enumerate(zip(own.index["numbers"], own.slices, strict=True)):
             name = Slice(ref.patient_id, ref.case_id, number, place)
             cache.path(name).write_bytes(raw)
-        return np.array([masks[..., region].any() for region in range(len(cache.bits))])
+        return own.found
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         for done, own in enumerate(pool.map(prepare, cases), start=1):
@@ -280,10 +249,6 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
     index = {one.name: getattr(cache, one.name) for one in fields(cache)[2:-2]}
     index["preprocessor"] = cache.preprocessor.to_values()
     (cache.folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))
-
-
-def _entry_of(scan: ScanProfile) -> dict[str, Any]:
-    return asdict(scan) | {"filled": list(scan.filled)}  # as JSON gives it back
 
 
 def _check_regions(cases: Sequence[CaseRef], found: np.ndarray) -> None:

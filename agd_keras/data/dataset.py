@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from agd_keras.data.augment import augment as augment_batch
-from agd_keras.data.cache import BRAIN, Cache
+from agd_keras.data.cache import Cache
+from agd_keras.data.cache_entry import BRAIN
 from agd_keras.data.recipes import get_recipe
 from agd_keras.data.slices import Slice
 from agd_keras.errors import InputError

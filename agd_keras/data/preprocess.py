@@ -130,25 +130,6 @@ def _measure_tissue(values: np.ndarray) -> tuple[float, float, float]:
     return average, tissue.mean(dtype=np.float64), tissue.std(dtype=np.float64)
 
 
-def resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """Resizes an image to a square, bilinear, averaging where it shrinks.
-
-    Args:
-        image: Float32 array of shape `(height, width, channels)`.
-        size: Side of the result in pixels.
-
-    Returns:
-        Float32 array of shape `(size, size, channels)`.
-
-    Example:
-
-    >>> resize_image(np.ones((4, 6, 3), "float32"), 2).shape
-    (2, 2, 3)
-    """
-    channels = [resample(image[..., c], size, size) for c in range(image.shape[-1])]
-    return np.stack(channels, axis=-1)
-
-
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     """Resizes a mask to a square: a pixel is tumour where at least half of its area is.
 

@@ -32,7 +32,14 @@ def surface_figures(
     tolerance: float = 2.0,
     spacing: tuple[float, ...] | None = None,
 ) -> tuple[float | None, float | None]:
-    """Computes `hd95` and `nsd` from one distance map of each surface.
+    """Computes HD95 and NSD, the normalised surface Dice, from one distance map of each surface.
+
+    HD95: from each surface voxel of one mask the distance to the nearest of the other one; of these
+    the 95th percentile as `numpy.percentile` has it, interpolated linearly between order
+    statistics; and of the two directions the larger, as in MONAI. NSD: the share of both surfaces
+    that lies close to the other one, following Nikolov et al. 2018
+    (https://arxiv.org/abs/1809.04430) with surface voxels counted, as MONAI does, in place of
+    surface areas. A surface voxel is one with a face neighbour outside of the mask or of the stack.
 
     Args:
         truth: Boolean array of shape `(slices, height, width)`, or of any other rank.
@@ -41,72 +48,20 @@ def surface_figures(
         spacing: Size of a voxel along each axis, in mm; 1 along each if not given.
 
     Returns:
-        Both, as those functions have them.
+        HD95 in the unit of `spacing`, in pixels without it, and NSD, 0 to 1; 0 and 1 if both masks
+        are empty, None if one is.
 
     Example:
 
     >>> surface_figures(np.array([True, True, False]), np.array([False, True, True]), tolerance=0)
     (0.95, 0.5)
+    >>> truth = np.zeros(26, bool)
+    >>> truth[[0, 25]] = True
+    >>> surface_figures(truth, np.arange(26) == 0)[0]
+    23.75
     """
     if not (truth.any() and prediction.any()):
         return (None, None) if truth.any() or prediction.any() else (0.0, 1.0)
     distances = _distances(truth, prediction, spacing)
     farthest = max(float(np.percentile(one, 95)) for one in distances)
     return farthest, float((np.concatenate(distances) <= tolerance).mean())
-
-
-def hd95(
-    truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...] | None = None
-) -> float | None:
-    """Hausdorff distance at the 95th percentile between the surfaces of two masks.
-
-    From each surface voxel of one mask the distance to the nearest of the other one; of these the
-    95th percentile as `numpy.percentile` has it, interpolated linearly between order statistics;
-    and of the two directions the larger, as in MONAI. A surface voxel is one with a face neighbour
-    outside of the mask or of the stack.
-
-    Args:
-        truth: Boolean array of shape `(slices, height, width)`, or of any other rank.
-        prediction: Boolean array of the same shape.
-        spacing: Size of a voxel along each axis, in mm; 1 along each if not given.
-
-    Returns:
-        Distance in the unit of `spacing`, in pixels without it; 0 if both masks are empty, None if
-        one is.
-
-    Example:
-
-    >>> truth = np.zeros(26, bool)
-    >>> truth[[0, 25]] = True
-    >>> hd95(truth, np.arange(26) == 0)
-    23.75
-    """
-    return surface_figures(truth, prediction, spacing=spacing)[0]
-
-
-def nsd(
-    truth: np.ndarray,
-    prediction: np.ndarray,
-    tolerance: float = 2.0,
-    spacing: tuple[float, ...] | None = None,
-) -> float | None:
-    """Normalised surface Dice: the share of both surfaces that lies close to the other one.
-
-    Follows Nikolov et al. 2018 (https://arxiv.org/abs/1809.04430) with surface voxels counted, as
-    MONAI does, in place of surface areas. The surface is that of `hd95`.
-
-    Args:
-        truth: Boolean array of shape `(slices, height, width)`, or of any other rank.
-        prediction: Boolean array of the same shape.
-        tolerance: Distance that still counts as close, in the unit of `spacing`.
-        spacing: Size of a voxel along each axis, in mm; 1 along each if not given.
-
-    Returns:
-        0 to 1; 1 if both masks are empty, None if one is.
-
-    Example:
-
-    >>> nsd(np.array([[True, True, False]]), np.array([[False, True, True]]), tolerance=0)
-    0.5
-    """
-    return surface_figures(truth, prediction, tolerance, spacing)[1]

@@ -4,72 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+from markupsafe import Markup
 
 from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.export.parity import dice_rows
 from agd_keras.inference.familiarity import Familiarity
-from agd_keras.text import markdown, markdown_code
+from agd_keras.runs.render import render
 from agd_keras.wording import counted, name_channels
 
-CARD = """\
-# {artefact}
-
-Marks tumour in axial MRI slices of the brain, of the kind it was trained on, by an attention-gated
-autoencoder made with `agd_keras` {version}.
-
-**For research only. This is no medical device and must not be used for diagnosis.**
-
-## Input and output
-
-{usage}
-
-Channels: {channels}, in this order; {missing}.
-A pixel is tumour where the probability is at least {threshold:g}.{regions}
-
-## Where it comes from
-
-{origin}
-
-{familiar}## How it compares with the model it was made of
-
-Measured on {slices} of {patients} of {data}, at their original size. These
-figures compare two files; how good the model is, the report of its run tells.
-
-{table}
-
-Largest difference between the two networks' outputs on the same input: {differences}.
-The file takes {bytes:,} bytes. The network alone takes {latency:.1f} ms for a slice on {cores} CPU
-cores (Keras: {keras_latency:.1f} ms).
-"""
-
-NETWORK = """\
-Input `image`, float32 `(batch, {size}, {size}, {channels})`: a slice brought to that size
-(bilinear, averaging where it shrinks), normalised over all slices of the patient, each channel by
-itself.
-{normalized} Outputs {outputs}: probabilities, float32
-`(batch, {size}, {size}, 1)`, `mask` that of tumour.
-"""
 MISSING = {"fill": "a missing one is filled with FLAIR", "error": "none may be missing"}
-REGIONS = """
-Masks and probabilities have a channel for each region, in this order: {names}. Where a shape of
-theirs is given with 1 at its end, it is their number."""
-NORMALIZED = {
-    "tissue": """\
-Tissue is what is brighter than the channel's mean; subtract the tissue's mean, divide by its
-standard deviation, clip to -5 to 5.""",
-    "brain": """\
-Air, the least value, is put at -2.5 and normal brain at 0, as `agd_keras.data.brain` finds it;
-clip to -5 to 5.""",
-}
-
-
-FAMILIAR = """\
-Trained on {scans} that look like this (`familiarity.json`); `agd-predict` and `agd-evaluate` tell
-of a scan that does not:
-
-{ways}
-
-"""
 
 
 def network_usage(model: keras.Model, preprocessor: Preprocessor) -> str:
@@ -86,10 +29,12 @@ def network_usage(model: keras.Model, preprocessor: Preprocessor) -> str:
     >>> "(batch, 32, 32, 3)" in network_usage(model, Preprocessor(32))
     True
     """
-    outputs = " and ".join(f"`{name}`" for name in sorted(model.output))
-    size, normalized = preprocessor.image_size, NORMALIZED[preprocessor.normalization]
-    return NETWORK.format(
-        size=size, channels=len(preprocessor.channels), outputs=outputs, normalized=normalized
+    return render(
+        "NETWORK.md",
+        size=preprocessor.image_size,
+        channels=len(preprocessor.channels),
+        normalization=preprocessor.normalization,
+        outputs=sorted(model.output),
     )
 
 
@@ -112,34 +57,18 @@ def model_card(
     Returns:
         Markdown.
     """
-    familiar = ""
-    if familiarity:
-        ways = "\n".join(f"- {way}" for way in familiarity.describe())
-        familiar = FAMILIAR.format(scans=counted(familiarity.scans, "scan"), ways=ways)
-    lines = ["| | Dice over all pixels | mean Dice of patients |", "|---|---:|---:|"]
-    for name, dice, patient_dice in dice_rows(parity):
-        lines.append(f"| {markdown(name)} | {dice:.4f} | {patient_dice:.4f} |")
-    known = [
-        f"- {key.replace('_', ' ')}: {markdown(value)}" for key, value in origin.items() if value
-    ]
-    names = ", ".join(map(markdown, parity.get("regions", ())))
-    differences = (f"{one['max']:.1e} (`{name}`)" for name, one in parity["difference"].items())
-    return CARD.format(
-        artefact=markdown(parity["artefact"]),
-        threshold=parity["threshold"],
-        slices=counted(parity["slices"], "slice"),
-        patients=counted(parity["patients"], parity["scored"].removesuffix("s")),
-        **{key: parity[key] for key in ("bytes", "cores")},
-        data=markdown_code(parity["data"]),
-        version=parity["versions"]["agd_keras"],
-        usage=usage.strip(),
+    text = render(
+        "EXPORT_CARD.md",
+        origin=origin,
+        parity=parity,
+        regions=parity.get("regions", ()),
+        usage=Markup(usage.strip()),
         channels=name_channels(preprocessor.channels),
         missing=MISSING[preprocessor.missing],
-        regions=REGIONS.format(names=names) if names else "",
-        origin="\n".join(known),
-        familiar=familiar,
-        table="\n".join(lines),
-        differences=", ".join(differences),
-        latency=parity["latency_ms"]["artefact"],
-        keras_latency=parity["latency_ms"]["keras"],
+        familiarity=familiarity,
+        scans=counted(familiarity.scans, "scan") if familiarity else "",
+        slices=counted(parity["slices"], "slice"),
+        patients=counted(parity["patients"], parity["scored"].removesuffix("s")),
+        rows=dice_rows(parity),
     )
+    return text + "\n"

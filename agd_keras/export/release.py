@@ -25,9 +25,9 @@ from agd_keras.inference.predictor import load_predictor
 from agd_keras.inference.stored_preprocessor import write_preprocessor
 from agd_keras.locks import locked
 from agd_keras.runs.provenance import find_origin
+from agd_keras.runs.result_files import CARD
 from agd_keras.weights import find_model
 
-CARD = "MODEL_CARD.md"
 # Files beside an exported one.
 RECORDS = (calibration.MEMBER, stored_preprocessor.MEMBER, familiarity.MEMBER)
 

@@ -11,13 +11,12 @@ import numpy as np
 
 from agd_keras.data.datasets import choose_regions, data_root, find_data
 from agd_keras.data.preprocessor import Preprocessor
-from agd_keras.data.splits import load_folds
 from agd_keras.io.case import CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.geometry import square_view
 from agd_keras.io.labels import read_labelled
 from agd_keras.regions import Regions
-from agd_keras.values import load_config
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.weights import find_model
 
 logger = logging.getLogger(__name__)
@@ -75,12 +74,10 @@ def choose_samples(
     >>> samples.side, len(samples.scored)
     ('patients', 16)
     """
-    path = find_model(model).resolve()
-    folders = sorted(path.glob("fold-*")) if path.is_dir() else [path.parent]
-    run = path if path.is_dir() else path.parent.parent
+    run, indices = RunFolder.of_model(find_model(model))
     settings: dict[str, Any] = {}
-    if (run / "config.yaml").is_file() and (run / "folds.json").is_file():
-        settings = load_config(run / "config.yaml").get("data") or {}
+    if run.config_file.is_file() and run.folds_file.is_file():
+        settings = run.read_settings().get("data") or {}
     own = settings.get("path")
     how: dict[str, Any] = {}
     if data is None and own and data_root(own).exists():
@@ -94,9 +91,8 @@ def choose_samples(
     cases = choose_regions(cases, regions)
     if settings.get("split") == "subject":  # else no patient is new to the model
         known = {case.patient_id for case in cases}
-        for fold in load_folds(run / "folds.json"):
-            here = any(folder.name == f"fold-{fold.index}" for folder in folders)
-            if here and known.issuperset(fold.train + fold.validation):
+        for fold in run.read_folds():
+            if fold.index in indices and known.issuperset(fold.train + fold.validation):
                 trained = [case for case in cases if case.patient_id in fold.train]
                 scored = [case for case in cases if case.patient_id in fold.validation]
                 trained = _spread(trained, REPRESENTATIVE)

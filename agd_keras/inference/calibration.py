@@ -15,6 +15,7 @@ from agd_keras.evaluation.evaluate import Predict, predict_labelled
 from agd_keras.inference.stored import read_stored, write_stored
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.regions import Regions, parse_regions
+from agd_keras.run_layout import fold_models
 from agd_keras.text import clean
 
 MEMBER = "calibration.json"
@@ -146,7 +147,7 @@ def read_calibration(model: str | Path) -> Calibration:
     Calibration(temperature=1.0, threshold=0.5, fitted_on={}, regions={})
     """
     model = Path(model)
-    folds = sorted(model.glob("fold-*/model.keras"))
+    folds = fold_models(model)
     if folds:
         parts = [read_calibration(fold) for fold in folds]
         temperature = np.exp(np.mean([np.log(part.temperature) for part in parts]))

@@ -15,6 +15,7 @@ import numpy as np
 from agd_keras.errors import InputError
 from agd_keras.files import without_patterns
 from agd_keras.region_masks import drop_axis
+from agd_keras.run_layout import CONFIG, fold_models
 from agd_keras.text import clean
 
 SIGNATURE = "model"
@@ -58,7 +59,7 @@ def find_version(folder: str | Path) -> Path | None:
     was named is to run. Nor is a version that is a link to somewhere else.
     """
     folder = Path(folder)
-    if (folder / "config.yaml").exists() or any(folder.glob("fold-*/model.keras")):
+    if (folder / CONFIG).exists() or fold_models(folder):
         return None
     if (folder / "saved_model.pb").is_file():
         return folder

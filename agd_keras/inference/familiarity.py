@@ -17,6 +17,7 @@ from agd_keras.files import write_text
 from agd_keras.inference.exported import find_version
 from agd_keras.io.case import REFERENCE, Case
 from agd_keras.io.contrasts import CONTRASTS
+from agd_keras.run_layout import fold_models
 from agd_keras.text import clean
 from agd_keras.weights import find_model
 
@@ -236,7 +237,7 @@ def read_familiarity(model: str | Path) -> Familiarity | None:
     70
     """
     model = find_model(model)
-    folds = sorted(model.glob("fold-*/model.keras"))
+    folds = fold_models(model)
     parts = [_read(_beside(path)) for path in folds or [model]]
     known = [part for part in parts if part]
     return _join(known) if len(known) == len(parts) else None

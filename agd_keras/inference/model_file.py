@@ -1,6 +1,8 @@
-"""How large a `.keras` file is, and the network in it, told before anything of it is made."""
+"""A `.keras` file: refused for its size before anything of it is made, then loaded."""
 
 import json
+import re
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
@@ -8,6 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+
+from agd_keras import layers, losses, metrics  # noqa: F401 (registers what model files refer to)
+from agd_keras.errors import InputError
+from agd_keras.inference.calibration import read_calibration
+from agd_keras.models import as_network
+from agd_keras.optimizers import spare
+from agd_keras.run_layout import fold_models
+from agd_keras.text import clean
+from agd_keras.weights import find_model
 
 # agd_paper has 9 million weights and 33 million values after its largest layer.
 MAX_CONFIG_BYTES, MAX_BYTES = 2**22, 2**30
@@ -49,6 +61,58 @@ def check_model_file(path: Path) -> None:
     # What Keras keeps of a scope belongs to the thread, and goes with it.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(_check_network, config).result()
+
+
+def load_model(path: str | Path, compiled: bool = True, regions: int | None = None) -> keras.Model:
+    """Loads one trained network, without running code from its file.
+
+    Args:
+        path: The file, a run folder of one fold, or a preset with weights.
+        compiled: Whether to compile it as it was trained; its optimiser starts anew. A model from
+            elsewhere is not compiled where its output has to be renamed.
+        regions: Channels of its mask. Default: as is stored with it, else one.
+
+    Returns:
+        The `keras.Model`, with the output `mask`.
+
+    Raises:
+        InputError: The file is missing, damaged, or holds something else.
+
+    Example:
+
+    >>> load_model("agd_small").input_shape
+    (None, 128, 128, 3)
+    """
+    path = find_model(path)
+    if len(folds := fold_models(path)) == 1:
+        path = folds[0]
+    if not path.is_file():
+        raise InputError(f"{path}: expected a .keras file or a run folder, found nothing")
+    try:
+        check_model_file(path)
+        with warnings.catch_warnings():
+            # The optimiser's state is with the run, for --resume, not in the model.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            model = keras.saving.load_model(path, safe_mode=True, compile=compiled)
+            if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
+                spare(model)
+    except Exception as error:  # whatever the file holds, the reader of it must not show through
+        # Keras tells the reason at the end of a long tale.
+        reason = clean(" ".join(str(error).split()).rpartition("Exception encountered: ")[2])
+        unknown = re.search("Could not locate class '(.+?)'", str(error))
+        if unknown:
+            raise InputError(
+                f"{path}: has a {clean(unknown[1])}, which is not known here; "
+                "--model-fn PACKAGE.MODULE:FUNCTION, or import its module first"
+            ) from None
+        raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None
+    if regions is None:
+        regions = len(read_calibration(path).regions) or 1
+    network = as_network(model, str(path), regions=regions)
+    for variable in model.variables:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise InputError(f"{path}: expected finite weights, {variable.path} has others")
+    return network
 
 
 def _check_network(config: dict[str, Any]) -> None:

@@ -5,36 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from agd_keras.errors import InputError
 from agd_keras.files import FULL, write_csv
-from agd_keras.inference.familiarity import UNLIKE, Familiarity
-from agd_keras.inference.outputs import (
-    MAPS,
-    flat_name,
-    name_masks,
-    name_volumes,
-    replacing,
-    resolve_outputs,
-    write_maps,
-    write_masks,
-    write_volumes,
-)
-from agd_keras.inference.overlay import add_title, draw_overlay
-from agd_keras.inference.postprocess import (
-    THRESHOLD,
-    Postprocessing,
-    measure,
-    measure_regions,
-)
-from agd_keras.inference.predict_case import predict_case, predict_maps
+from agd_keras.inference.familiarity import Familiarity
+from agd_keras.inference.outputs import flat_name, resolve_outputs
+from agd_keras.inference.postprocess import THRESHOLD, Postprocessing
 from agd_keras.inference.uncertainty import PatientPredictor, UncertaintyPredictor
+from agd_keras.inference.write_case import CaseWriter, place_of
 from agd_keras.io.case import CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.io.discovery import find_cases, read_case
+from agd_keras.io.discovery import find_cases
 from agd_keras.locks import locked
-from agd_keras.region_masks import by_region, union
 from agd_keras.regions import Regions, names_of, nesting
 from agd_keras.text import clean
 
@@ -47,19 +28,15 @@ COLUMNS = (
 )
 
 
-def _place(source: CaseRef) -> Path:
-    return source.files[0] if len(source.files) == 1 else source.files[0].parent
-
-
 def _describe(source: CaseRef, error: Exception) -> str:
     """One line on why a case was not predicted, which names its file."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MemoryError):
-        return f"{_place(source)}: not enough memory"
+        return f"{place_of(source)}: not enough memory"
     reason = getattr(error, "strerror", None) or clean(error)
     where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-    return f"{_place(source)}: cannot be read or its results written ({where}{reason})"
+    return f"{place_of(source)}: cannot be read or its results written ({where}{reason})"
 
 
 def _columns(regions: Regions) -> list[str]:
@@ -151,105 +128,68 @@ def predict_files(
     out = Path(out)
     settled = (postprocessing or Postprocessing()).settle(THRESHOLD)
     settled.check_uncertainty(uncertainty)
-    regions: Regions = getattr(predictor, "regions", {})
-    if mask_format == "nnunet" and names_of(regions) and not nesting(regions):
-        raise InputError(f"--format nnunet: expected nested regions, found {', '.join(regions)}")
     uncertain = None
     if uncertainty:
         threshold = settled.threshold or THRESHOLD
         uncertain = UncertaintyPredictor(predictor, uncertainty, threshold=threshold)
+    writer = CaseWriter(
+        *(out, predictor, settled, uncertain),
+        overlays=overlays,
+        save_probability=save_probability,
+        mask_format=mask_format,
+        overwrite=overwrite,
+        descriptions=descriptions,
+        familiarity=familiarity,
+    )
+    regions = writer.regions
+    if mask_format == "nnunet" and names_of(regions) and not nesting(regions):
+        raise InputError(f"--format nnunet: expected nested regions, found {', '.join(regions)}")
     [table] = resolve_outputs(out, [TABLE], [], overwrite)
     taken = getattr(predictor, "preprocessor", None)
     wanted = taken.channels if taken else CHANNELS
     missing = missing or (taken.missing if taken else FILL)
     sources = find_cases(inputs, channels, contrasts, wanted, missing)
-    flat = mask_format == "nnunet"
-    if flat:
+    if mask_format == "nnunet":
         _check_flat([source.case_id for source in sources])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot make the folder: {error.strerror}") from None
-    rows: list[dict[str, Any]] = []
-    failed: list[InputError] = []
-
-    def predict_source(source: CaseRef) -> dict[str, Any]:
-        case = read_case(source, descriptions)
-        stem = flat_name(source.case_id) if flat else source.case_id
-        try:
-            masks = name_masks(source.case_id, case, mask_format, regions)
-        except InputError as error:  # knows of no file
-            raise InputError(f"{_place(source)}: {error}") from None
-        extra = [f"{stem}_uncertainty.{kind}" for kind in ("npz", "png")]
-        parts = [f"_{name}" for name in names_of(regions)] or [""]
-        own_maps = [f"{name}{part}" for name in MAPS for part in parts]
-        volumes = name_volumes(stem, case, own_maps)
-        kept = volumes[: len(volumes) if uncertain else len(parts)] if save_probability else []
-        overlay = [f"{stem}_overlay.png"]
-        wanted = [*masks, *extra * bool(uncertain), *kept, *overlay * overlays]
-        paths = resolve_outputs(out, wanted, source.files, overwrite)
-        unwanted = [name for name in (*extra, *volumes, *overlay) if name not in wanted]
-        stale = resolve_outputs(out, unwanted, source.files, overwrite) if overwrite else []
-        try:
-            maps = predict_maps(uncertain, case) if uncertain else None
-            probability = maps.probability if maps else predict_case(predictor, case, settled.flips)
-        except InputError as error:  # knows of no file
-            raise InputError(f"{_place(source)}: {error}") from None
-        found_masks = settled.mask(probability, regions)
-        mask = union(found_masks)
-        found = measure(mask, union(probability), case.spacing)
-        by_name = measure_regions(found_masks, case.spacing, regions)
-        with replacing(paths) as made:
-            more = write_masks(case, found_masks, made[: len(masks)], mask_format, regions)
-            if maps:
-                write_maps(maps, case.flair, *made[len(masks) :][:2])
-            if kept:
-                given = [getattr(maps, name) for name in MAPS] if maps else [probability]
-                stacks = [one for maps_ in given for one in np.moveaxis(by_region(maps_), -1, 0)]
-                start = len(masks) + len(extra) * bool(maps)
-                own = made[start : start + len(kept)]
-                write_volumes(dict(zip(own_maps, stacks, strict=False)), own, case.affine)
-            if overlays:
-                picture = draw_overlay(case.flair, mask, case.spacing, source.numbers)
-                picture = add_title(picture, source.case_id, found["volume_mm3"], int(mask.sum()))
-                # The default saves a fiftieth of the bytes and takes as long as all else together.
-                picture.save(made[-1], compress_level=1)
-        for path in stale:
-            path.unlink(missing_ok=True)
-        unlike = familiarity.judge(case) if familiarity else []
-        told = [UNLIKE + ", ".join(unlike)] if unlike else []
-        notes = "; ".join([*case.notes, *more, *told])
-        if notes:
-            logger.info("%s: %s", source.case_id, notes)
-        doubt = {"uncertainty": f"{maps.score:.3f}"} if maps else {}
-        where = masks[0] if len(masks) == 1 else f"{source.case_id}/"
-        if not all(name.startswith(where) for name in masks):  # regions in files of their own
-            where = "; ".join(masks)
-        row = {"case": source.case_id, **found, **doubt, **by_name}
-        return {**row, "masks": where, "notes": notes}
-
     with locked(out, tidy=True):
         resolve_outputs(out, [TABLE], [], overwrite)  # another process may have ended meanwhile
-        try:
-            for done, source in enumerate(sources, start=1):
-                try:
-                    rows.append(predict_source(source))
-                except (InputError, MemoryError, OSError) as error:
-                    if getattr(error, "errno", None) in FULL:
-                        raise  # so it would be for all others
-                    line = _describe(source, error)
-                    # Without a traceback, which would hold the case.
-                    failed.append(InputError(line))
-                    rows.append({"case": source.case_id, "notes": f"not predicted: {line}"})
-                    if len(sources) > 1:
-                        logger.error("%s", line)
-                if progress:
-                    progress(done, len(sources))
-        finally:
-            if len(rows) > len(failed):
-                write_csv(table, rows, _columns(regions))
+        rows, failed = _predict_all(writer, sources, table, progress)
     if failed and len(sources) == 1:
         raise failed[0]
     if failed:
         raise InputError(f"{len(failed)} of {len(sources)} cases could not be predicted")
     return rows
+
+
+def _predict_all(
+    writer: CaseWriter,
+    sources: Sequence[CaseRef],
+    table: Path,
+    progress: Callable[[int, int], object] | None,
+) -> tuple[list[dict[str, Any]], list[InputError]]:
+    """Predicts one case after the other and writes the table; returns its rows and all errors."""
+    rows: list[dict[str, Any]] = []
+    failed: list[InputError] = []
+    try:
+        for done, source in enumerate(sources, start=1):
+            try:
+                rows.append(writer.predict(source))
+            except (InputError, MemoryError, OSError) as error:
+                if getattr(error, "errno", None) in FULL:
+                    raise  # so it would be for all others
+                line = _describe(source, error)
+                # Without a traceback, which would hold the case.
+                failed.append(InputError(line))
+                rows.append({"case": source.case_id, "notes": f"not predicted: {line}"})
+                if len(sources) > 1:
+                    logger.error("%s", line)
+            if progress:
+                progress(done, len(sources))
+    finally:
+        if len(rows) > len(failed):
+            write_csv(table, rows, _columns(writer.regions))
+    return rows, failed

@@ -1,8 +1,6 @@
 """From a patient's slices to tumour probabilities, as every figure and every mask is made."""
 
 import logging
-import re
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from agd_keras import layers, losses, metrics  # noqa: F401 (registers what model files refer to)
 from agd_keras.data.preprocess import resize_probability
 from agd_keras.data.preprocessor import Preprocessor, preprocessor_for
 from agd_keras.data.splits import load_folds
@@ -26,13 +23,12 @@ from agd_keras.inference.exported import (
     load_patient,
 )
 from agd_keras.inference.familiarity import Familiarity, read_familiarity
-from agd_keras.inference.model_file import check_model_file
+from agd_keras.inference.model_file import load_model
 from agd_keras.inference.stored_preprocessor import read_preprocessor
 from agd_keras.models import as_network, explain_model
-from agd_keras.optimizers import spare
 from agd_keras.region_masks import by_region
 from agd_keras.regions import Regions, names_of
-from agd_keras.text import clean
+from agd_keras.run_layout import FOLDS, MODEL, fold_models, fold_name
 from agd_keras.weights import find_model
 from agd_keras.wording import counted
 
@@ -243,7 +239,7 @@ def load_predictor(model: str | Path) -> Predictor:
             )
         network = load_artefact(path)
         return _predictor([network], path, str(model))
-    files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
+    files = fold_models(path) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: expected a run folder with fold-*/model.keras")
     if missing := _missing_folds(path):
@@ -269,60 +265,7 @@ def _predictor(models: Sequence[keras.Model | Artefact], path: Path, name: str) 
 
 def _missing_folds(run: Path) -> list[int]:
     """The folds of a run without a model: not trained yet, or left out of a copy."""
-    if not (run / "folds.json").is_file():
+    if not (run / FOLDS).is_file():
         return []
-    folds = [fold.index for fold in load_folds(run / "folds.json")]
-    return [index for index in folds if not (run / f"fold-{index}" / "model.keras").is_file()]
-
-
-def load_model(path: str | Path, compiled: bool = True, regions: int | None = None) -> keras.Model:
-    """Loads one trained network, without running code from its file.
-
-    Args:
-        path: The file, a run folder of one fold, or a preset with weights.
-        compiled: Whether to compile it as it was trained; its optimiser starts anew. A model from
-            elsewhere is not compiled where its output has to be renamed.
-        regions: Channels of its mask. Default: as is stored with it, else one.
-
-    Returns:
-        The `keras.Model`, with the output `mask`.
-
-    Raises:
-        InputError: The file is missing, damaged, or holds something else.
-
-    Example:
-
-    >>> load_model("agd_small").input_shape
-    (None, 128, 128, 3)
-    """
-    path = find_model(path)
-    folds = sorted(path.glob("fold-*/model.keras"))
-    if len(folds) == 1:
-        path = folds[0]
-    if not path.is_file():
-        raise InputError(f"{path}: expected a .keras file or a run folder, found nothing")
-    try:
-        check_model_file(path)
-        with warnings.catch_warnings():
-            # The optimiser's state is with the run, for --resume, not in the model.
-            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-            model = keras.saving.load_model(path, safe_mode=True, compile=compiled)
-            if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
-                spare(model)
-    except Exception as error:  # whatever the file holds, the reader of it must not show through
-        # Keras tells the reason at the end of a long tale.
-        reason = clean(" ".join(str(error).split()).rpartition("Exception encountered: ")[2])
-        unknown = re.search("Could not locate class '(.+?)'", str(error))
-        if unknown:
-            raise InputError(
-                f"{path}: has a {clean(unknown[1])}, which is not known here; "
-                "--model-fn PACKAGE.MODULE:FUNCTION, or import its module first"
-            ) from None
-        raise InputError(f"{path}: expected a .keras file made by agd-train ({reason})") from None
-    if regions is None:
-        regions = len(read_calibration(path).regions) or 1
-    network = as_network(model, str(path), regions=regions)
-    for variable in model.variables:
-        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
-            raise InputError(f"{path}: expected finite weights, {variable.path} has others")
-    return network
+    folds = [fold.index for fold in load_folds(run / FOLDS)]
+    return [index for index in folds if not (run / fold_name(index) / MODEL).is_file()]

@@ -7,6 +7,7 @@ from agd_keras.data.preprocessor import Preprocessor, preprocessor_for
 from agd_keras.errors import InputError
 from agd_keras.inference.calibration import MEMBER as CALIBRATION
 from agd_keras.inference.stored import read_stored, write_stored
+from agd_keras.run_layout import fold_models
 
 MEMBER = "preprocessor.json"
 
@@ -46,7 +47,7 @@ def read_preprocessor(model: str | Path, input_shape: tuple[Any, ...]) -> Prepro
     'tissue'
     """
     model = Path(model)
-    folds = sorted(model.glob("fold-*/model.keras"))
+    folds = fold_models(model)
     if folds:
         first, *others = [read_preprocessor(fold, input_shape) for fold in folds]
         for fold, other in zip(folds[1:], others, strict=True):

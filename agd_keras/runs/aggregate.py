@@ -1,6 +1,5 @@
 """From the folds of a run to its figures: each unit of the data tested once, by one config."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,74 +7,16 @@ from typing import Any
 import numpy as np
 
 from agd_keras.config import RunConfig, differences, make_config
-from agd_keras.data.splits import Fold, load_folds
+from agd_keras.data.splits import Fold
 from agd_keras.errors import InputError
 from agd_keras.evaluation.patients import PIXELS, add_entries
 from agd_keras.evaluation.summary import DISTANCES, summarize
-from agd_keras.files import write_text
 from agd_keras.runs.baselines import GROUPS
-from agd_keras.runs.report import (
-    SUMS,
-    read_sums,
-    write_metrics,
-    write_model_card,
-    write_report,
-)
-from agd_keras.values import load_config
+from agd_keras.runs.report import write_model_card, write_report
+from agd_keras.runs.result_files import write_metrics
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.viz import charts
 from agd_keras.wording import counted
-
-RECORD = "fold.json"
-
-
-def write_record(
-    folder: str | Path,
-    config: RunConfig,
-    fold: Fold,
-    fingerprint: str,
-    parameters: int,
-    seconds: float | None = None,
-) -> Path:
-    """Writes `fold.json`, which says that a fold is finished and what it is part of.
-
-    Args:
-        folder: Folder of the fold, with everything else in place.
-        config: Resolved options of the run.
-        fold: The units of each part.
-        fingerprint: Fingerprint of the data.
-        parameters: Number of the model's weights.
-        seconds: How long training and test took; None if unknown, as of an interrupted fold.
-
-    Returns:
-        The path.
-    """
-    record = {
-        "config": config.model_dump(mode="json"),
-        "data_fingerprint": fingerprint,
-        "parameters": parameters,
-        "seconds": seconds,
-        "train": len(fold.train),
-        "test": fold.test,
-    }
-    return write_text(Path(folder) / RECORD, json.dumps(record, indent=1) + "\n")
-
-
-def is_done(folder: str | Path) -> bool:
-    """Whether the folder holds a fold that was trained, tested and reported."""
-    return (Path(folder) / RECORD).is_file()
-
-
-def unfinished(run: str | Path) -> list[int]:
-    """Returns the folds of a run that are still to do.
-
-    Args:
-        run: A run folder.
-
-    Raises:
-        InputError: It has no readable `folds.json`.
-    """
-    folds = load_folds(Path(run) / "folds.json")
-    return [fold.index for fold in folds if not is_done(Path(run) / f"fold-{fold.index}")]
 
 
 def gather(run: str | Path) -> dict[str, Any]:
@@ -98,14 +39,14 @@ def gather(run: str | Path) -> dict[str, Any]:
     >>> gather("runs/first")["folds"]["pooled"]["iou"]["std"]  # doctest: +SKIP
     0.02
     """
-    run = Path(run)
-    config = make_config(load_config(run / "config.yaml"))
-    folds = load_folds(run / "folds.json")
-    records = _checked_records(run, config, folds)
-    parts = [read_json(run / f"fold-{fold.index}" / "metrics.json") for fold in folds]
+    own = RunFolder(run)
+    folds = own.read_folds()
+    records = _checked_records(own, own.read_config(), folds)
+    tests = [own.fold(fold.index) for fold in folds]
+    parts = [test.read_metrics() for test in tests]
     entries: dict[str, list[dict[str, Any]]] = {}
-    for fold in folds:
-        for patient, entry in read_sums(run / f"fold-{fold.index}" / SUMS).items():
+    for test in tests:
+        for patient, entry in test.read_sums().items():
             entries.setdefault(patient, []).append(entry)
     subjects = {patient: add_entries(entries[patient]) for patient in sorted(entries)}
     protocol = parts[0]["protocol"] | {"data_fingerprint": records[0]["data_fingerprint"]}
@@ -120,17 +61,19 @@ def gather(run: str | Path) -> dict[str, Any]:
     }
 
 
-def _checked_records(run: Path, config: RunConfig, folds: Sequence[Fold]) -> list[dict[str, Any]]:
-    missing = unfinished(run)
+def _checked_records(
+    run: RunFolder, config: RunConfig, folds: Sequence[Fold]
+) -> list[dict[str, Any]]:
+    missing = run.unfinished()
     if missing:
         raise InputError(
-            f"{run}: expected all {len(folds)} folds, but {', '.join(map(str, missing))} "
+            f"{run.path}: expected all {len(folds)} folds, but {', '.join(map(str, missing))} "
             "is not finished: --resume, on any machine, with --fold"
         )
-    records = [read_json(run / f"fold-{fold.index}" / RECORD) for fold in folds]
+    records = [run.fold(fold.index).read_record() for fold in folds]
     tested: dict[str, int] = {}
     for fold, record in zip(folds, records, strict=True):
-        where = run / f"fold-{fold.index}"
+        where = run.fold(fold.index).path
         differing = differences(config, make_config(record["config"]))
         if differing:
             raise InputError(f"{where}: trained with other {', '.join(differing)} than the run")
@@ -193,22 +136,21 @@ def report_run(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: As `gather`.
     """
-    run = Path(run)
+    own = RunFolder(run)
     metrics = gather(run)
-    config = make_config(load_config(run / "config.yaml"))
-    record = read_json(run / "fold-0" / RECORD)
-    write_metrics(metrics, run / "metrics.json")
+    config, record = own.read_config(), own.fold(0).read_record()
+    write_metrics(metrics, own.metrics_file)
     drawn = charts.summary_figures(metrics)
-    charts.save_figures(drawn, run / "figures")
-    parts = sorted(run.glob("fold-*"))
-    cases = {f"{part.name}/cases": part / "figures" / "cases.png" for part in parts}
+    charts.save_figures(drawn, own.figures)
+    parts = own.begun_folds()
+    cases = {f"{part.name}/cases": part.cases_picture for part in parts}
     shown = drawn | {name: path for name, path in cases.items() if path.is_file()}
     title = f"{config.network} on {config.data.path}"
     write_report(run, metrics, shown, title, parts=[part.name for part in parts])
     unit = {"subject": "patient", "record": "slice"}[config.data.split]
     trained = counted(record["train"], unit) + (" in each fold" if config.data.folds > 1 else "")
     write_model_card(
-        run / "MODEL_CARD.md",
+        own.card_file,
         metrics,
         model=f"{config.network}, {config.data.image_size}×{config.data.image_size} pixels",
         data=f"{config.data.path}: trained on {trained}.",
@@ -220,21 +162,3 @@ def report_run(run: str | Path) -> dict[str, Any]:
         channels=config.data.channels,
     )
     return metrics
-
-
-def read_json(path: Path) -> Any:
-    """Reads a JSON file of a finished fold.
-
-    Args:
-        path: The file.
-
-    Returns:
-        What it holds.
-
-    Raises:
-        InputError: It is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected a file of a finished fold ({error})") from None

@@ -7,8 +7,9 @@ from typing import Any
 
 from agd_keras.errors import InputError
 from agd_keras.evaluation.compare import COUNTS, TextTable, compare, comparison_tables
-from agd_keras.runs.aggregate import gather, read_json
-from agd_keras.runs.report import SUMS, read_sums
+from agd_keras.runs.aggregate import gather
+from agd_keras.runs.result_files import METRICS, SUMS, read_json, read_sums
+from agd_keras.runs.run_folder import RunFolder
 
 
 def compare_folders(named: Sequence[str]) -> list[TextTable]:
@@ -63,19 +64,20 @@ def read_results(folder: str | Path) -> dict[str, Any]:
     0.83
     """
     folder = Path(folder)
-    if (folder / "folds.json").is_file():
+    is_run = RunFolder(folder).folds_file.is_file()
+    if is_run:
         metrics = gather(folder)
-    elif (folder / "metrics.json").is_file():
-        metrics = read_json(folder / "metrics.json")
+    elif (folder / METRICS).is_file():
+        metrics = read_json(folder / METRICS)
     else:
         raise InputError(f"{folder}: expected results of agd-evaluate or a run folder, found none")
     if not isinstance(metrics, dict) or not isinstance(metrics.get("protocol"), dict):
-        raise InputError(f"{folder / 'metrics.json'}: expected the metrics of an evaluation")
-    if (folder / SUMS).is_file() and not (folder / "folds.json").is_file():
+        raise InputError(f"{folder / METRICS}: expected the metrics of an evaluation")
+    if (folder / SUMS).is_file() and not is_run:
         metrics["subjects"] = read_sums(folder / SUMS)
     subjects = metrics.get("subjects")
     if not isinstance(subjects, dict) or not subjects:
-        raise InputError(f"{folder}: expected patients in metrics.json, found none")
+        raise InputError(f"{folder}: expected patients in {METRICS}, found none")
     for patient, entry in subjects.items():
         if not all(_is_number(entry, key) for key in ("dice", *COUNTS)):
             raise InputError(f"{folder / SUMS}: expected Dice and counts of {patient}")

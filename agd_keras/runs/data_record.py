@@ -8,6 +8,7 @@ from agd_keras.errors import InputError
 from agd_keras.files import write_text
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.fingerprint import changed_files, fingerprint_of
+from agd_keras.runs.fold_folder import ENVIRONMENT
 
 DATA = "data.json"
 
@@ -39,7 +40,7 @@ def check_data(folder: Path, cases: Sequence[CaseRef], digests: Mapping[str, str
         if (folder / DATA).is_file():
             before = json.loads((folder / DATA).read_text(encoding="utf-8"))
         else:
-            before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[0]
+            before = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))[0]
         expected = before["data_fingerprint"]
     except FileNotFoundError:  # a kill struck before it was written
         return

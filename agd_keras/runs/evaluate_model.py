@@ -29,26 +29,23 @@ from agd_keras.io.geometry import square_view
 from agd_keras.locks import locked
 from agd_keras.regions import names_of
 from agd_keras.runs.provenance import find_origin
-from agd_keras.runs.report import SUMS, write_metrics, write_report
+from agd_keras.runs.report import write_report
+from agd_keras.runs.result_files import FIGURES, METRICS, REPORT, SUMS, write_metrics
 from agd_keras.viz import charts, overlays
 from agd_keras.viz.readers import readers_figure
 
 UNCERTAINTY = "uncertainty.json"
 READERS = "readers.json"
-FIGURES = (
+DRAWN = (
     *("cases", "dice_per_patient", "confusion_matrix", "reliability", "training"),
     *("filtering_curves", "risk_coverage", "readers"),
     *(f"maps_{rank}" for rank in overlays.RANKS),
 )
 FILMS = overlays.RANKS[1:]
 RESULTS = (
-    "metrics.json",
-    SUMS,
-    UNCERTAINTY,
-    READERS,
-    "report.html",
-    *(f"figures/{name}.png" for name in FIGURES),
-    *(f"figures/scroll_{rank}.gif" for rank in FILMS),
+    *(METRICS, SUMS, UNCERTAINTY, READERS, REPORT),
+    *(f"{FIGURES}/{name}.png" for name in DRAWN),
+    *(f"{FIGURES}/scroll_{rank}.gif" for rank in FILMS),
 )
 
 
@@ -142,7 +139,7 @@ def assess(
         study = study_readers(predict, cases, second_reader, threshold, make_mask=make_mask)
     for name in RESULTS:
         (folder / name).unlink(missing_ok=True)
-    write_metrics(metrics, folder / "metrics.json")
+    write_metrics(metrics, folder / METRICS)
 
     chosen = overlays.pick_cases(predict, cases, metrics, scored, explain, make_mask)
     drawn = draw_cases(chosen) | charts.summary_figures(metrics)
@@ -157,7 +154,7 @@ def assess(
         drawn["readers"] = readers_figure(study)
     if history:
         drawn["training"] = charts.training_curves(charts.read_history(history))
-    charts.save_figures(drawn, folder / "figures")
+    charts.save_figures(drawn, folder / FIGURES)
     tables = [readers_table(study)] if study else []
     write_report(folder, metrics, drawn, title=title, tables=tables)
     return {**metrics, "readers": study} if study else metrics
@@ -273,7 +270,7 @@ def check_folder(out: Path, overwrite: bool) -> None:
             return
         if not out.is_dir():
             raise InputError(f"{out}: expected a new folder, found a file")
-        pictured = out / "figures"
+        pictured = out / FIGURES
         found = [path for path in content(out) if path != pictured or not path.is_dir()]
         found += pictured.iterdir() if pictured.is_dir() else ()
     except OSError as error:

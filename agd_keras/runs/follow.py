@@ -14,9 +14,11 @@ import keras
 
 from agd_keras.config import RunConfig
 from agd_keras.errors import InputError
+from agd_keras.run_layout import HISTORY, MODEL
+from agd_keras.runs.result_files import METRICS, REPORT
 
 TRACKERS = ("mlflow",)
-FILES = ("model.keras", "history.csv", "metrics.json", "report.html")
+FILES = (MODEL, HISTORY, METRICS, REPORT)
 
 
 def check_tracker(track: str | None) -> None:

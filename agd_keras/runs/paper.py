@@ -9,9 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from agd_keras.evaluation.compare import TextTable
-from agd_keras.runs.aggregate import read_json
 from agd_keras.runs.baselines import ANCHORS, always_empty
-from agd_keras.runs.report import SUMS, read_sums
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.text import in_picture
 from agd_keras.viz import charts
 
@@ -29,6 +28,7 @@ TABLE_2: dict[str, dict[str, float | None]] = {
     "none": {figure: ANCHORS[0].get(figure) for figure in NAMES},
     "paper": {figure: ANCHORS[1].get(figure) for figure in NAMES} | {"iou": 0.81},
 }
+COLUMNS = 4  # confusion matrices in a row
 
 
 def read_one_test(run: str | Path) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def read_one_test(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: The fold is not finished.
     """
-    fold = Path(run) / "fold-0"
-    return read_json(fold / "metrics.json") | {"subjects": read_sums(fold / SUMS)}
+    fold = RunFolder(run).fold(0)
+    return fold.read_metrics() | {"subjects": fold.read_sums()}
 
 
 def beside_paper(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -118,12 +118,11 @@ def _show(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def confusion_matrices(tests: Mapping[str, Mapping[str, Any]], columns: int = 4) -> Image.Image:
+def confusion_matrices(tests: Mapping[str, Mapping[str, Any]]) -> Image.Image:
     """Draws the confusion matrices of several tests in one picture.
 
     Args:
         tests: By title what `gather` or `read_one_test` returned.
-        columns: Matrices in a row.
 
     Returns:
         The picture, RGB.
@@ -136,6 +135,7 @@ def confusion_matrices(tests: Mapping[str, Mapping[str, Any]], columns: int = 4)
         canvas.draw()
         panels.append(np.asarray(canvas.buffer_rgba())[..., :3])
     blank = np.full_like(panels[0], 255)
-    panels += [blank] * (-len(panels) % columns)
-    rows = [np.hstack(panels[start : start + columns]) for start in range(0, len(panels), columns)]
+    panels += [blank] * (-len(panels) % COLUMNS)
+    starts = range(0, len(panels), COLUMNS)
+    rows = [np.hstack(panels[start : start + COLUMNS]) for start in starts]
     return Image.fromarray(np.vstack(rows))

@@ -8,9 +8,10 @@ from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import read_case
 from agd_keras.io.likeness import SAME, describe_likeness, similarity
-from agd_keras.runs.seen import Seen, find_run, find_seen
+from agd_keras.run_layout import fold_name
+from agd_keras.runs.run_folder import RunFolder
+from agd_keras.runs.seen import Seen, find_seen
 from agd_keras.text import clean
-from agd_keras.values import load_config
 from agd_keras.weights import find_model
 
 SEEN = "patients_seen_in_training"
@@ -40,17 +41,17 @@ def find_origin(model: str | Path, cases: Iterable[CaseRef]) -> dict[str, Any]:
     True
     """
     path = find_model(model)
-    run, indices = find_run(path)
+    run, indices = RunFolder.of_model(path)
     keys = ("split", "folds", "augmentation", "seed")
     origin = dict.fromkeys(keys) | {"model": str(model), SEEN: None}
-    if not indices or not (run / "config.yaml").is_file():
+    if not indices or not run.config_file.is_file():
         return origin
     # Read as it stands, not validated: the run may be of a version with other options.
-    config = load_config(run / "config.yaml")
+    config = run.read_settings()
     sections = (config.get(name) for name in ("data", "training"))
     data, training = (one if isinstance(one, dict) else {} for one in sections)
     folds = data.get("folds")
-    named = ", ".join(f"fold-{index}" for index in indices)  # as their folders are called
+    named = ", ".join(map(fold_name, indices))  # as their folders are called
     origin |= {
         "split": _plain(data.get("split")),
         "folds": f"{named} of {_plain(folds)}" if folds else None,

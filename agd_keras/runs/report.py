@@ -2,17 +2,13 @@
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 
-from agd_keras.errors import InputError
 from agd_keras.evaluation.compare import TextTable
 from agd_keras.evaluation.errors import error_shares
 from agd_keras.evaluation.subgroups import subgroups
@@ -31,21 +27,13 @@ from agd_keras.runs.baselines import (
     warnings,
 )
 from agd_keras.runs.headline import headline, main_metrics
-from agd_keras.text import clean, markdown, markdown_code, printable
+from agd_keras.runs.render import render
+from agd_keras.runs.result_files import REPORT, SUBJECT_KEYS
+from agd_keras.text import clean
 from agd_keras.wording import name_channels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-SUMS = "sums.json"
-SUBJECT_KEYS = ("dice", "iou", "hd95", "nsd", "voxels_true", "voxels_pred")
-NOTED_KEYS = (
-    "unit",
-    "errors",
-    "confidence",
-    "expected_volume",
-    "unlike",
-)  # in `metrics.json` too; entries of earlier versions lack them
 
 
 def summary_table(metrics: Mapping[str, Any]) -> Table:
@@ -77,96 +65,6 @@ def summary_table(metrics: Mapping[str, Any]) -> Table:
             *([" ± ".join(map(show, mean_std))] if mean_std else []),
         )
     return table
-
-
-def _write(path: str | Path, text: str) -> Path:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return write_text(path, text)
-
-
-def write_metrics(metrics: Mapping[str, Any], path: str | Path) -> Path:
-    """Writes `metrics.json`, strict JSON in which a missing figure is null, and `sums.json`.
-
-    `metrics.json` has only the figures of each patient. `sums.json`, beside it, has all of their
-    entries, from which `summarize` makes figures over the patients of several evaluations.
-
-    Args:
-        metrics: What `evaluate` returned.
-        path: The `metrics.json`; an older one is replaced, and the `sums.json` beside it.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: A figure is NaN or infinite, which JSON does not have.
-    """
-    entries = metrics["subjects"]
-    subjects = {name: _short(entry) for name, entry in entries.items()}
-    text = json.dumps({**metrics, "subjects": subjects}, indent=1, allow_nan=False)
-    _write(Path(path).with_name(SUMS), json.dumps(entries, allow_nan=False) + "\n")
-    return _write(path, text + "\n")
-
-
-def _short(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a patient without the sums, and of each of several regions likewise."""
-    noted = {key: entry[key] for key in NOTED_KEYS if key in entry}
-    regions = {name: _short(own) for name, own in entry.get("regions", {}).items()}
-    several = {"regions": regions} if regions else {}
-    return {key: entry[key] for key in SUBJECT_KEYS} | noted | several
-
-
-def read_sums(path: str | Path) -> dict[str, dict[str, Any]]:
-    """Reads a `sums.json`: the `subjects` that `evaluate` returned, to give to `summarize`.
-
-    Args:
-        path: The file.
-
-    Returns:
-        For each patient the result of `score_patient`.
-
-    Raises:
-        InputError: The file is missing or is no such JSON.
-
-    Example:
-
-    >>> from agd_keras.evaluation.summary import summarize
-    >>> files = Path("runs/first").glob("fold-*/sums.json")
-    >>> sums = [read_sums(file) for file in files]
-    >>> summarize({name: one for part in sums for name, one in part.items()})  # doctest: +SKIP
-    """
-    try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected a {SUMS} of an evaluation ({error})") from None
-    if not isinstance(entries, dict) or not all(isinstance(one, dict) for one in entries.values()):
-        raise InputError(f"{path}: expected a {SUMS} of an evaluation, with an entry per patient")
-    return entries
-
-
-def render(template: str, **values: Any) -> str:
-    """Fills in a template of this package; what is filled in is text, no HTML or Markdown.
-
-    Args:
-        template: Name of a file in `runs/templates`.
-        **values: What it names; a text among them stands there as it is.
-
-    Returns:
-        The page.
-    """
-    in_html = template.endswith(".html")
-    written = printable if in_html else markdown
-    environment = Environment(
-        loader=PackageLoader("agd_keras", "runs/templates"),
-        autoescape=in_html,
-        finalize=lambda value: written(value) if type(value) is str else value,  # Markup is made
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters["show"] = show
-    environment.filters["percent"] = lambda share: "-" if share is None else f"{100 * share:.0f} %"
-    environment.filters["code"] = lambda text: Markup(markdown_code(text))
-    environment.filters["cells"] = lambda row: Markup(" | ".join(map(markdown, row)))
-    return environment.get_template(template).render(**values)
 
 
 def _base64(figure: "Figure | Path | bytes") -> str:
@@ -269,7 +167,8 @@ def write_report(
         errors=error_rows(metrics),
         case_errors=[(name, error_shares(entry.get("errors"))) for name, entry in subjects],
     )
-    return _write(Path(folder) / "report.html", text)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return write_text(Path(folder) / REPORT, text)
 
 
 def write_model_card(
@@ -312,4 +211,4 @@ def write_model_card(
         groups=subgroups(metrics["subjects"]),
         worst=sorted(metrics["subjects"].items(), key=lambda item: item[1]["dice"])[:5],
     )
-    return _write(path, text)
+    return write_text(path, text)

@@ -1,191 +1,102 @@
-"""The folder of a run: made, checked before it is gone on with, and never emptied by mistake."""
+"""The folder of a run: what is in it, under which names, and who may write there.
+
+Nobody else knows these names, but for the few in `run_layout` that training and prediction need.
+"""
 
 import re
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from agd_keras.config import RunConfig, differences, make_config, save_config
-from agd_keras.data.split_files import NNUNET, save_nnunet
-from agd_keras.data.splits import Fold, load_folds, save_folds
-from agd_keras.errors import InputError
-from agd_keras.files import content, filled
-from agd_keras.io.case_ref import CaseRef
-from agd_keras.locks import busy, locked
-from agd_keras.runs.data_record import check_data, save_data
+from agd_keras.config import RunConfig, make_config
+from agd_keras.data.split_files import NNUNET
+from agd_keras.data.splits import Fold, load_folds
+from agd_keras.locks import locked
+from agd_keras.run_layout import CONFIG, FOLDS, fold_index, fold_models, fold_name
+from agd_keras.runs.data_record import DATA
+from agd_keras.runs.fold_folder import ENVIRONMENT, WAIT, FoldFolder
+from agd_keras.runs.result_files import CARD, FIGURES, METRICS, REPORT, SUMS
 from agd_keras.values import load_config
 
-# Seconds to wait for another process that makes, replaces or gathers a run.
-WAIT = 600
-
+FINGERPRINTS, INIT = "fingerprints.json", "init.json"
+_FILES = (
+    *(CONFIG, FOLDS, NNUNET, DATA, FINGERPRINTS, INIT, ENVIRONMENT),
+    *(CARD, METRICS, SUMS, REPORT, FIGURES),
+)
 # What a run folder may hold: nothing that --overwrite could be sorry for.
 # Files that a kill left half written are under another name, see `write_text`.
-RUN_ENTRY = re.compile(
-    r"(config\.yaml|folds\.json|splits_final\.json|data\.json|fingerprints\.json|init\.json"
-    r"|environment\.json|MODEL_CARD\.md|metrics\.json|sums\.json|report\.html|figures|fold-\d+)"
-    r"(\.tmp-\d+)?"
-)
+ENTRY = re.compile(rf"({'|'.join(map(re.escape, _FILES))}|fold-\d+)(\.tmp-\d+)?")
 
 
-def check_folder(out: Path, config: RunConfig, resume: bool, overwrite: bool) -> None:
-    """Refuses a run folder that must not be touched, before any work is done.
+class RunFolder:
+    """The folder of a run.
 
     Args:
-        out: The run folder.
-        config: Resolved options of the run.
-        resume: The folder must hold an earlier start of the same run.
-        overwrite: The folder may hold a run, which will be replaced.
-
-    Raises:
-        InputError: The folder exists without either option, holds something else than a run, or
-            holds a run of another config; or there is nothing to go on with, or another process
-            trains what would be replaced.
-    """
-    begun = check_existing(out, "run", RUN_ENTRY, resume, overwrite)
-    if begun and overwrite:
-        refuse_training([out, *out.glob("fold-*")])
-    if begun and resume:
-        differing = differences(make_config(load_config(out / "config.yaml")), config)
-        if differing:
-            raise InputError(
-                f"{out}: --resume expected the options it was started with, "
-                f"not other {', '.join(differing)}"
-            )
-
-
-def check_existing(
-    out: Path, kind: str, entries: re.Pattern[str], resume: bool, overwrite: bool
-) -> bool:
-    """Refuses a folder that holds anything foreign, or what neither option allows.
-
-    Args:
-        out: The folder.
-        kind: What it should be, in a word.
-        entries: Pattern of the names that it may hold.
-        resume: It must hold an earlier start.
-        overwrite: It may hold an earlier start.
-
-    Returns:
-        Whether it holds one.
-
-    Raises:
-        InputError: It holds something else, or nothing to go on with, or an earlier start without
-            either option.
+        path: The folder; it may be missing.
 
     Example:
 
-    >>> check_existing(Path("no/such/folder"), "run", RUN_ENTRY, resume=False, overwrite=False)
-    False
+    >>> RunFolder("runs/first").fold(2).model.as_posix()
+    'runs/first/fold-2/model.keras'
     """
-    try:
-        found = content(out) if out.is_dir() else []
-    except OSError as error:
-        raise InputError(f"{out}: cannot read the folder: {error.strerror}") from None
-    if not out.exists() or (out.is_dir() and not found):
-        if resume:
-            raise InputError(f"{out}: --resume expected the folder of a {kind}, found nothing")
-        return False
-    if not found or not all(entries.fullmatch(entry.name) for entry in found):
-        raise InputError(f"{out}: expected a new folder, found something else than a {kind}")
-    if not (resume or overwrite):
-        raise InputError(f"{out}: expected a new folder, found a {kind}; --resume or --overwrite")
-    return True
 
+    def __init__(self, path: str | Path):
+        self.path = path = Path(path)
+        self.config_file, self.folds_file = path / CONFIG, path / FOLDS
+        self.split_file = path / NNUNET  # the folds once more, for nnU-Net
+        self.environment_file = path / ENVIRONMENT  # what each start of the run ran on
+        self.fingerprints_file = path / FINGERPRINTS  # what its cases look like
+        self.init_file = path / INIT  # whom the model that it was started from has seen
+        self.metrics_file, self.card_file = path / METRICS, path / CARD
+        self.figures = path / FIGURES
 
-def refuse_training(folders: Iterable[Path]) -> None:
-    """Refuses to replace folders in which another process trains, or gathers.
+    @classmethod
+    def of_model(cls, model: Path) -> "tuple[RunFolder, list[int]]":
+        """Returns the run folder that a model lies in and the folds it is of, none if in no run.
 
-    Args:
-        folders: Folders of runs, folds or trials.
+        Args:
+            model: A run folder, or `<run>/fold-<k>/model.keras`.
 
-    Raises:
-        InputError: One of them is locked.
-    """
-    for folder in sorted(folders):
-        if busy(folder):
-            raise InputError(f"{folder}: another process is training here")
+        Example:
 
+        >>> run, folds = RunFolder.of_model(Path("/runs/first/fold-0/model.keras"))
+        >>> run.path.as_posix(), folds
+        ('/runs/first', [0])
+        """
+        path = model.resolve()
+        folders = [file.parent for file in fold_models(path)] if path.is_dir() else [path.parent]
+        indices = (fold_index(folder) for folder in folders)
+        run = cls(path if path.is_dir() else path.parent.parent)
+        return run, sorted(index for index in indices if index is not None)
 
-def open_run(
-    out: Path,
-    config: RunConfig,
-    folds: list[Fold],
-    cases: Sequence[CaseRef],
-    digests: Mapping[str, str],
-    resume: bool,
-    overwrite: bool,
-) -> None:
-    """Makes the run folder with config and folds, or checks the data of the one to go on with.
+    def read_settings(self) -> dict[str, Any]:
+        """Reads the options as they stand: a run of another version may have others."""
+        return load_config(self.config_file)
 
-    Args:
-        out: The run folder, which `check_folder` let pass.
-        config: Resolved options of the run.
-        folds: All folds of the run.
-        cases: All cases of the data.
-        digests: What `digest_cases` says of them.
-        resume: Keep what the folder holds.
-        overwrite: Replace what the folder holds.
+    def read_config(self) -> RunConfig:
+        """Reads the options."""
+        return make_config(self.read_settings())
 
-    Raises:
-        InputError: The folder cannot be written, holds a run of other data, or another process
-            trains there.
-    """
-    training = "training here"
-    with locked(out, training, "run folder", 0 if overwrite else WAIT):
-        if resume:
-            check_data(out, cases, digests)
-            if load_folds(out / "folds.json") != folds:
-                raise InputError(f"{out}: --resume expected the folds it was started with")
-            return
-        if check_existing(out, "run", RUN_ENTRY, resume, overwrite):
-            refuse_training(out.glob("fold-*"))
-        try:
-            with filled(out, overwrite) as made:
-                save_folds(folds, made / "folds.json", config.data.split, config.training.seed)
-                if config.data.split == "subject":  # nnU-Net has no other
-                    persons = {case.case_id: case.patient_id for case in cases}
-                    save_nnunet(folds, persons, made / NNUNET)
-                save_data(made, digests)
-                save_config(config, made / "config.yaml")
-        except OSError as error:
-            raise InputError(f"{out}: cannot write the run folder: {error.strerror}") from None
+    def read_folds(self) -> list[Fold]:
+        """Reads the units of each fold."""
+        return load_folds(self.folds_file)
 
+    def fold(self, index: int) -> FoldFolder:
+        """The folder of a fold, from 0."""
+        return FoldFolder(self.path / fold_name(index))
 
-@contextmanager
-def alone(folder: Path) -> Iterator[Path]:
-    """Keeps other processes out of a fold's folder, made here; a killed one leaves no lock behind.
+    def begun_folds(self) -> list[FoldFolder]:
+        """The folders of folds that are there, sorted by name."""
+        return [FoldFolder(path) for path in sorted(self.path.glob("fold-*"))]
 
-    Args:
-        folder: Folder of one fold. That of its run is held while the fold is entered, so that
-            nobody enters what is being replaced.
+    def unfinished(self) -> list[int]:
+        """Returns the folds that are still to do.
 
-    Yields:
-        The folder.
+        Raises:
+            InputError: The folds of the run cannot be read.
+        """
+        return [fold.index for fold in self.read_folds() if not self.fold(fold.index).is_done]
 
-    Raises:
-        InputError: Another process trains this fold, or the folder cannot be written.
-    """
-    with ExitStack() as stack:
-        with locked(folder.parent, "replacing this run", "run folder", WAIT):
-            stack.enter_context(locked(folder, "training this fold", "run folder"))
-        yield folder
-
-
-@contextmanager
-def copied(folder: Path) -> Iterator[Path]:
-    """Gives a copy of a fold's folder for a while.
-
-    Processes that train together do the same in step, also when they save: each on its own.
-
-    Args:
-        folder: Folder of one fold; it may be missing.
-
-    Yields:
-        The copy, empty for a folder that is missing.
-    """
-    with tempfile.TemporaryDirectory(prefix="agd-") as own:
-        if folder.is_dir():
-            shutil.copytree(folder, own, dirs_exist_ok=True)
-        yield Path(own)
+    def locked(self, doing: str, wait: float = WAIT) -> AbstractContextManager[Path]:
+        """Keeps other processes out of the folder, see `locks.locked`."""
+        return locked(self.path, doing, "run folder", wait)

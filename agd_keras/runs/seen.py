@@ -10,14 +10,12 @@ from typing import Any
 
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
-from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
 from agd_keras.files import write_text
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.run_layout import fold_models
+from agd_keras.runs.run_folder import FINGERPRINTS, RunFolder
 from agd_keras.weights import find_model
-
-FINGERPRINTS = "fingerprints.json"
-INIT = "init.json"
 
 
 @dataclass(frozen=True)
@@ -40,24 +38,6 @@ class Seen:
         return case.patient_id in self.names or not self.names.isdisjoint(slices)
 
 
-def find_run(model: Path) -> tuple[Path, list[int]]:
-    """Returns the run folder that a model lies in and the folds it is of, none if there is none.
-
-    Args:
-        model: A run folder, or `<run>/fold-<k>/model.keras`.
-
-    Example:
-
-    >>> find_run(Path("/runs/first/fold-0/model.keras"))
-    (PosixPath('/runs/first'), [0])
-    """
-    path = model.resolve()
-    files = list(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
-    run = path if path.is_dir() else path.parent.parent
-    matches = [re.fullmatch(r"fold-(\d+)", file.parent.name) for file in files]
-    return run, sorted(int(match[1]) for match in matches if match)
-
-
 def find_seen(model: str | Path) -> Seen | None:
     """Reads whom a model has seen from the run that it lies in.
 
@@ -76,10 +56,10 @@ def find_seen(model: str | Path) -> Seen | None:
     >>> "TCGA_CS_4941_19960909" in find_seen("agd_tiny").names
     True
     """
-    run, indices = find_run(find_model(model))
-    if not indices or not (run / "folds.json").is_file():
+    run, indices = RunFolder.of_model(find_model(model))
+    if not indices or not run.folds_file.is_file():
         return None
-    dealt = {fold.index: fold for fold in load_folds(run / "folds.json")}
+    dealt = {fold.index: fold for fold in run.read_folds()}
     if not dealt.keys() >= set(indices):
         return None
     folds = [dealt[index] for index in indices]
@@ -87,10 +67,10 @@ def find_seen(model: str | Path) -> Seen | None:
     cases = {unit.rpartition("_")[0] for unit in names}  # of slices
     likeness = {
         case: entry["slices"]
-        for case, entry in _read(run / FINGERPRINTS, {}, _check_fingerprints).items()
+        for case, entry in _read(run.fingerprints_file, {}, _check_fingerprints).items()
         if entry["patient"] in names or case in cases
     }
-    before = _read(run / INIT, None, _check_init)
+    before = _read(run.init_file, None, _check_init)
     if before is None:
         return Seen(names, likeness)
     return Seen(
@@ -98,7 +78,7 @@ def find_seen(model: str | Path) -> Seen | None:
     )
 
 
-def write_seen(run: Path, config: RunConfig, cache: Cache) -> None:
+def write_seen(run: RunFolder, config: RunConfig, cache: Cache) -> None:
     """Writes what a run must tell later: fingerprints of its data, and whom its start had seen.
 
     Args:
@@ -109,22 +89,22 @@ def write_seen(run: Path, config: RunConfig, cache: Cache) -> None:
     Raises:
         InputError: The model to start from is not the one that the run was started with.
     """
-    if not (run / FINGERPRINTS).is_file():
-        write_fingerprints(run, cache)
+    if not run.fingerprints_file.is_file():
+        write_fingerprints(run.path, cache)
     init = config.training.init
     if not init:
         return
     digest = _digest(init)
-    before = _read(run / INIT, None, _check_init)
+    before = _read(run.init_file, None, _check_init)
     if before is None:
         seen = find_seen(init) or Seen(complete=False)
         record = {
             **{"model": init, "sha256": digest, "names": sorted(seen.names)},
             **{"complete": seen.complete, "likeness": dict(seen.likeness)},
         }
-        write_text(run / INIT, json.dumps(record, indent=0) + "\n")
+        write_text(run.init_file, json.dumps(record, indent=0) + "\n")
     elif before["sha256"] != digest:
-        raise InputError(f"--init {init}: changed since {run} was started from it")
+        raise InputError(f"--init {init}: changed since {run.path} was started from it")
 
 
 def write_fingerprints(folder: Path, cache: Cache) -> Path:
@@ -148,7 +128,7 @@ def write_fingerprints(folder: Path, cache: Cache) -> Path:
 def _digest(model: str) -> str:
     path = find_model(model)
     if path.is_dir():
-        [path] = path.glob("fold-*/model.keras")
+        [path] = fold_models(path)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

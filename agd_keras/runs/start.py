@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from agd_keras.config import make_config
 from agd_keras.errors import InputError
 from agd_keras.presets import PRESETS
-from agd_keras.runs.seen import find_run
-from agd_keras.values import load_config
+from agd_keras.run_layout import fold_models
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.weights import find_model
 
 
@@ -33,7 +32,7 @@ def resolve_init(init: str) -> str:
         raise InputError(f"--init {error}") from None
     if init in PRESETS:
         return init
-    files = sorted(path.glob("fold-*/model.keras")) if path.is_dir() else [path]
+    files = fold_models(path) if path.is_dir() else [path]
     if len(files) > 1:
         raise InputError(
             f"--init {init}: expected one network, found {len(files)} folds; "
@@ -61,10 +60,10 @@ def network_of(init: str) -> dict[str, Any]:
     >>> network_of("agd_small")["model"]["filters"]
     [32, 64, 96, 128]
     """
-    run, _ = find_run(find_model(resolve_init(init)))
-    if not (run / "config.yaml").is_file():
+    run, _ = RunFolder.of_model(find_model(resolve_init(init)))
+    if not run.config_file.is_file():
         return {}
-    config = make_config(load_config(run / "config.yaml"))
+    config = run.read_config()
     return {
         "preset": config.preset,
         "data": {"image_size": config.data.image_size, "channels": config.data.channels},

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from agd_keras.config import RunConfig, save_config
-from agd_keras.runs.aggregate import unfinished
+from agd_keras.run_layout import CONFIG
+from agd_keras.runs.open_run import check_existing, check_folder
 from agd_keras.runs.resolve import refuse_multiworker, resolve
-from agd_keras.runs.run_folder import check_existing, check_folder
-from agd_keras.runs.study_report import report_study
+from agd_keras.runs.run_folder import RunFolder
+from agd_keras.runs.study_report import CONFUSION, RESULTS, TABLE, report_study
 from agd_keras.runs.train import train
 from agd_keras.runs.variants import make_variants
 
-FILES = ("config.yaml", "table.md", "results.json", "confusion.png")
+FILES = (CONFIG, TABLE, RESULTS, CONFUSION)
 
 
 def run_study(
@@ -70,7 +71,7 @@ def run_study(
     if overwrite:
         for file in FILES:
             (out / file).unlink(missing_ok=True)
-    save_config(next(iter(configs.values())), out / "config.yaml")
+    save_config(next(iter(configs.values())), out / CONFIG)
     how: dict[str, Any] = {"executor": executor, "cpus": cpus, "gpus": gpus}
     how |= {"only": only, "progress": progress, "again": f"--recipe {name} --resume"}
     done = [
@@ -89,6 +90,6 @@ def _check_study(
     check_existing(out, f"study {name}", own_or_left_by_a_kill, resume, overwrite)
 
 
-def _is_done(run: Path) -> bool:
-
-    return (run / "metrics.json").is_file() and not unfinished(run)
+def _is_done(folder: Path) -> bool:
+    run = RunFolder(folder)
+    return run.metrics_file.is_file() and not run.unfinished()

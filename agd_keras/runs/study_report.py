@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 from agd_keras.config import RunConfig, differences, make_config
 from agd_keras.evaluation.compare import compare, comparison_tables, to_rich
 from agd_keras.files import naming, write_text
-from agd_keras.runs.aggregate import gather, read_json
+from agd_keras.runs.aggregate import gather
+from agd_keras.runs.fold_folder import FoldFolder
 from agd_keras.runs.paper import beside_paper, confusion_matrices, paper_tables, read_one_test
-from agd_keras.runs.report import render
+from agd_keras.runs.render import render
+from agd_keras.runs.result_files import read_json
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.runs.variants import STUDIES, levels_of
 from agd_keras.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+TABLE, RESULTS, CONFUSION = "table.md", "results.json", "confusion.png"
 
 
 def report_study(name: str, configs: Mapping[str, RunConfig], out: Path) -> dict[str, Any]:
@@ -43,8 +48,8 @@ def report_study(name: str, configs: Mapping[str, RunConfig], out: Path) -> dict
             tests[f"{title}, {config.data.folds}-fold"] = rotated
             tests[f"{title}, one test"] = read_one_test(out / variant)
         compared = beside_paper(tests)
-        with naming(out / "confusion.png"):
-            confusion_matrices(tests).save(out / "confusion.png")
+        with naming(out / CONFUSION):
+            confusion_matrices(tests).save(out / CONFUSION)
     else:
         compared = compare(runs, baseline)
     testing, validating = config.data.portions // config.data.folds, config.data.validation_portions
@@ -62,12 +67,12 @@ def report_study(name: str, configs: Mapping[str, RunConfig], out: Path) -> dict
             "seed": config.training.seed,
         },
         "command": _command(name, config, out),
-        **_provenance([fold for variant in configs for fold in (out / variant).glob("fold-*")]),
+        **_provenance([fold for one in configs for fold in RunFolder(out / one).begun_folds()]),
         **compared,
     }
-    write_text(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_text(out / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
     text = render("study.md", results=results, tables=_tables(results))
-    write_text(out / "table.md", text + "\n")
+    write_text(out / TABLE, text + "\n")
     return results
 
 
@@ -110,13 +115,13 @@ def _near(path: str | Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _provenance(folds: Sequence[Path]) -> dict[str, Any]:
+def _provenance(folds: Sequence[FoldFolder]) -> dict[str, Any]:
     """What the folds ran on, how large the networks are, and how long all took, None if unknown."""
     parameters, hardware, software, seconds = {}, set(), set(), []
     for fold in folds:
-        record = read_json(fold / "fold.json")
-        parameters[fold.parent.name] = record["parameters"]
-        starts = read_json(fold / "environment.json")
+        record = fold.read_record()
+        parameters[fold.path.parent.name] = record["parameters"]
+        starts = read_json(fold.environment_file)
         for start in starts:
             versions = [f"{name} {start['packages'][name]}" for name in ("agd_keras", "keras")]
             versions += [f"Python {start['python']}", start["commit"] or "no commit"]

@@ -11,11 +11,11 @@ from agd_keras.data.cache import build_cache
 from agd_keras.data.datasets import cases_of
 from agd_keras.data.preprocessor import preprocessor_of
 from agd_keras.errors import InputError
-from agd_keras.locks import locked
-from agd_keras.runs.aggregate import report_run, unfinished
+from agd_keras.runs.aggregate import report_run
 from agd_keras.runs.executor import run_tasks
+from agd_keras.runs.open_run import check_folder, open_run
 from agd_keras.runs.resolve import deal_folds, refuse_multiworker, resolve
-from agd_keras.runs.run_folder import WAIT, check_folder, open_run
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.runs.seen import write_seen
 from agd_keras.runs.train_fold import train_fold
 
@@ -85,6 +85,7 @@ def train(
         refuse_multiworker(config, f"--executor {executor}")
     writes = join_hosts(strategy) == 0
     out = Path(out).resolve()
+    run = RunFolder(out)
     config = resolve(config)
     check_network(config)
     if writes:
@@ -96,8 +97,8 @@ def train(
     folds = deal_folds(config, cache)
     if writes:
         open_run(out, config, folds, cases, cache.digests, resume, overwrite)
-        record_environment(out / "environment.json", config, cache.data_fingerprint)
-        write_seen(out, config, cache)
+        record_environment(run.environment_file, config, cache.data_fingerprint)
+        write_seen(run, config, cache)
     wait_for_hosts(strategy)
     task: Callable[..., None] = train_fold
     if callbacks or track:
@@ -105,8 +106,8 @@ def train(
     run_tasks(task, [(out, index) for index in chosen], executor, cpus, gpus, "fold")
     if not writes:
         return None
-    with locked(out, "gathering this run", "run folder", WAIT):  # or replacing it
-        missing = unfinished(out)
+    with run.locked("gathering this run"):  # or replacing it
+        missing = run.unfinished()
         if missing:
             if chosen:
                 folds_missing = ",".join(map(str, missing))

@@ -1,14 +1,15 @@
 """Trains one network on the training patients of one fold."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from agd_keras.config import RunConfig
+from agd_keras.config import RunConfig, TrainingConfig
 from agd_keras.data.cache import Cache
 from agd_keras.data.dataset import make_dataset, naming_files
 from agd_keras.data.slices import Slice, by_case
@@ -17,11 +18,13 @@ from agd_keras.evaluation.patients import score_regions
 from agd_keras.evaluation.summary import summarize
 from agd_keras.inference.calibration import Calibration
 from agd_keras.inference.predictor import Predictor
-from agd_keras.regions import names_of
+from agd_keras.models.registry import Head
+from agd_keras.regions import Regions, names_of
+from agd_keras.run_layout import HISTORY, MODEL
 from agd_keras.training.build import compile_model, make_network, make_variables
 from agd_keras.training.callbacks import LogEpochs, ScoreValidation
 from agd_keras.training.checkpoint import STATE, SaveState
-from agd_keras.training.devices import open_devices, set_seed
+from agd_keras.training.devices import Devices, open_devices, set_seed
 from agd_keras.training.interrupt import noticed
 from agd_keras.training.precision import resolve_precision
 from agd_keras.training.warm_start import copy_weights, freeze, layers_anew, load_start
@@ -29,6 +32,7 @@ from agd_keras.training.warm_start import copy_weights, freeze, layers_anew, loa
 # Batches from which the averaged weights get their statistics: with a momentum of 0.9 the older
 # ones weigh an eighth.
 CALIBRATION = 20
+RESUME = "resume"  # folder of the state
 
 
 def fit_fold(
@@ -71,112 +75,163 @@ def fit_fold(
             f"{devices.replicas} devices"
         )
 
-    precision = resolve_precision(options.precision)
-    names = names_of(cache.regions)
-    regions = max(1, len(names))
     # What was trained already holds the weights that it was started from.
-    begun = (folder / "resume" / STATE).is_file()
-    start = load_start(options.init) if options.init and not begun else None
-    channels = config.data.channels
-    with devices.scope():
-        # Stages of several sizes share one network of any size.
-        side = None if options.sizes else config.data.image_size
-        counts = len(channels), regions
-        model, heads = make_network(config.model, side, precision, *counts)
-        if start:
-            anew = layers_anew(options.init, cache.regions)
-            copy_weights(model, start[0], options.init, channels, start[1], anew)
-        freeze(model, options.freeze)
-        compile_model(model, options, steps, devices, heads)
-        make_variables(model, devices, heads)
-    scored, own_heads = make_network(config.model, config.data.image_size, "float32", *counts)
-    freeze(scored, options.freeze)  # its statistics are measured anew, but for these
-    compile_model(scored, options, steps, heads=own_heads)
-
-    def stream(start: int, size: int | None = None):
-        data = make_dataset(
-            cache,
-            train,
-            options.batch_size,
-            augment=config.data.augment,
-            seed=options.seed,
-            training=True,
-            tumor_sampling=config.data.tumor_sampling,
-            start=start,
-            size=size,
-        )
-        return data.map(
-            lambda image, masks: (image, {k: one.target(masks["mask"]) for k, one in heads.items()})
-        )
-
-    def part(start: int, size: int):
-        share = options.batch_size // devices.processes
-        own = slice(devices.process * share, (devices.process + 1) * share)
-        return stream(start, size).map(
-            lambda image, masks: (image[own], {k: mask[own] for k, mask in masks.items()})
-        )
-
-    calibration = stream(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
-    reading = Calibration(regions=cache.regions)
-    predictor = Predictor([scored], calibration=reading, preprocessor=cache.preprocessor)
-    stages = stages_of(config)
-    scorer = ScoreValidation(
-        scored,
-        lambda: score_cached(predictor, cache, validation),
-        folder / "resume",
-        folder / "model.keras",
-        options.monitor,
-        calibration,
-        devices,
-        first=stages[-1][0],
-        regions=names,
-    )
-    keep: dict[keras.callbacks.Callback, tuple[str, ...]] = {scorer: ("best", "best_epoch")}
-    mode = {"dice": "max", "bce": "min"}[options.monitor]
-    monitor = {"monitor": f"val_{options.monitor}", "mode": mode}
-    adaptive: list[keras.callbacks.Callback] = []
-    if options.schedule == "plateau":
-        adaptive.append(keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=5, **monitor))
-        keep[adaptive[-1]] = ("best", "wait", "cooldown_counter")
-    if options.patience:
-        adaptive.append(keras.callbacks.EarlyStopping(patience=options.patience, **monitor))
-        keep[adaptive[-1]] = ("best", "wait", "stopped_epoch")
-
+    begun = (folder / RESUME / STATE).is_file()
+    model, heads = _make_trained(config, cache.regions, steps, devices, begun)
+    scored = _make_scored(config, cache.regions, steps)
+    batches = partial(_make_batches, config, cache, train, heads)
+    scorer = _make_scorer(config, cache, scored, validation, folder, batches, devices)
+    adaptive = _make_adaptive(options)
+    keep = {scorer: ("best", "best_epoch"), **adaptive}
     log = LogEpochs(options.epochs)
     with noticed() as notice:
         state = SaveState(
-            *(folder / "resume", folder / "history.csv", keep, [model, scored], notice),
+            *(folder / RESUME, folder / HISTORY, keep, [model, scored], notice),
             on_saved=scorer.publish,
         )
         state.restore(model)
         ended = state.stopped_early(options.patience)
         while len(state.rows) < options.epochs and not ended:
-            done, step = len(state.rows), state.step
-            end, size = next((end, size) for _, end, size in stages if done < end)
-            # Traced anew for each size, which a function that saw two would take for any size.
-            model.train_function = None
-            with devices.fitting(), naming_files():
-                model.fit(
-                    part(done * steps + step, size),
-                    initial_epoch=done,
-                    # What is left of an epoch that was stopped in its middle, then all others.
-                    epochs=done + 1 if step else end,
-                    steps_per_epoch=steps - step,
-                    verbose=1 if sys.stdout.isatty() else 0,  # a bar for each epoch
-                    callbacks=[
-                        scorer,  # first: the others read its figures
-                        *adaptive,
-                        state,
-                        keras.callbacks.TerminateOnNaN(),
-                        keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
-                        log,
-                        *callbacks,
-                    ],
-                )
+            every = [
+                scorer,  # first: the others read its figures
+                *adaptive,
+                state,
+                keras.callbacks.TerminateOnNaN(),
+                keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
+                log,
+                *callbacks,
+            ]
+            _fit_stage(model, config, batches, steps, devices, state, every)
             ended = model.stop_training
             notice.obey()
             state.restore(model)  # `fit` ends by averaging the weights
     return scorer.path
+
+
+def _make_trained(
+    config: RunConfig, regions: Regions, steps: int, devices: Devices, begun: bool
+) -> tuple[keras.Model, Mapping[str, Head]]:
+    """The network that is trained, compiled, and its heads; of its start's weights if not begun."""
+    options, channels = config.training, config.data.channels
+    precision = resolve_precision(options.precision)
+    start = load_start(options.init) if options.init and not begun else None
+    with devices.scope():
+        # Stages of several sizes share one network of any size.
+        side = None if options.sizes else config.data.image_size
+        counts = len(channels), len(regions) or 1
+        model, heads = make_network(config.model, side, precision, *counts)
+        if start:
+            anew = layers_anew(options.init, regions)
+            copy_weights(model, start[0], options.init, channels, start[1], anew)
+        freeze(model, options.freeze)
+        compile_model(model, options, steps, devices, heads)
+        make_variables(model, devices, heads)
+    return model, heads
+
+
+def _make_scored(config: RunConfig, regions: Regions, steps: int) -> keras.Model:
+    """The network that is scored and kept: of one size, in float32."""
+    counts = len(config.data.channels), len(regions) or 1
+    scored, heads = make_network(config.model, config.data.image_size, "float32", *counts)
+    freeze(scored, config.training.freeze)  # its statistics are measured anew, but for these
+    compile_model(scored, config.training, steps, heads=heads)
+    return scored
+
+
+def _make_batches(
+    config: RunConfig,
+    cache: Cache,
+    train: Sequence[Slice],
+    heads: Mapping[str, Head],
+    start: int,
+    size: int | None = None,
+) -> Any:
+    """The training batches from a step on, without end, with a target for each head."""
+    data = make_dataset(
+        cache,
+        train,
+        config.training.batch_size,
+        augment=config.data.augment,
+        seed=config.training.seed,
+        training=True,
+        tumor_sampling=config.data.tumor_sampling,
+        start=start,
+        size=size,
+    )
+    return data.map(
+        lambda image, masks: (image, {k: one.target(masks["mask"]) for k, one in heads.items()})
+    )
+
+
+def _make_scorer(
+    config: RunConfig,
+    cache: Cache,
+    scored: keras.Model,
+    validation: Sequence[Slice],
+    folder: Path,
+    batches: Callable[..., Any],
+    devices: Devices,
+) -> ScoreValidation:
+    """What scores the validation slices after each epoch and keeps the best network."""
+    options = config.training
+    read_images = batches(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
+    reading = Calibration(regions=cache.regions)
+    predictor = Predictor([scored], calibration=reading, preprocessor=cache.preprocessor)
+    return ScoreValidation(
+        scored,
+        lambda: score_cached(predictor, cache, validation),
+        folder / RESUME,
+        folder / MODEL,
+        options.monitor,
+        read_images,
+        devices,
+        first=stages_of(config)[-1][0],
+        regions=names_of(cache.regions),
+    )
+
+
+def _make_adaptive(options: TrainingConfig) -> dict[keras.callbacks.Callback, tuple[str, ...]]:
+    """What adapts the training to the validation, each with what of it belongs to its state."""
+    mode = {"dice": "max", "bce": "min"}[options.monitor]
+    monitor = {"monitor": f"val_{options.monitor}", "mode": mode}
+    adaptive: dict[keras.callbacks.Callback, tuple[str, ...]] = {}
+    if options.schedule == "plateau":
+        plateau = keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=5, **monitor)
+        adaptive[plateau] = ("best", "wait", "cooldown_counter")
+    if options.patience:
+        stopping = keras.callbacks.EarlyStopping(patience=options.patience, **monitor)
+        adaptive[stopping] = ("best", "wait", "stopped_epoch")
+    return adaptive
+
+
+def _fit_stage(
+    model: keras.Model,
+    config: RunConfig,
+    batches: Callable[..., Any],
+    steps: int,
+    devices: Devices,
+    state: SaveState,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Trains to the end of a stage, or of an epoch that was stopped in its middle."""
+    done, step = len(state.rows), state.step
+    end, size = next((end, size) for _, end, size in stages_of(config) if done < end)
+    share = config.training.batch_size // devices.processes
+    own = slice(devices.process * share, (devices.process + 1) * share)
+    # Traced anew for each size, which a function that saw two would take for any size.
+    model.train_function = None
+    with devices.fitting(), naming_files():
+        model.fit(
+            batches(done * steps + step, size).map(
+                lambda image, masks: (image[own], {k: mask[own] for k, mask in masks.items()})
+            ),
+            initial_epoch=done,
+            # What is left of an epoch that was stopped in its middle, then all others.
+            epochs=done + 1 if step else end,
+            steps_per_epoch=steps - step,
+            verbose=1 if sys.stdout.isatty() else 0,  # a bar for each epoch
+            callbacks=callbacks,
+        )
 
 
 def stages_of(config: RunConfig) -> list[tuple[int, int, int]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.inference.calibration import read_calibration
-from agd_keras.inference.predictor import load_model
+from agd_keras.inference.model_file import load_model
 from agd_keras.inference.stored_preprocessor import read_preprocessor
 from agd_keras.io.case import CHANNELS
 from agd_keras.layers import EdgeAttention

@@ -1,27 +1,25 @@
 """What `agd-view` was given: scans to predict, a folder of predictions, or a run."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agd_keras.config import make_config
 from agd_keras.errors import InputError
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.io.labels import read_labelled
 from agd_keras.region_masks import first
+from agd_keras.runs.fold_folder import FoldFolder
+from agd_keras.runs.result_files import CARD, METRICS
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.training.quiet import load_keras
-from agd_keras.values import load_config
 from agd_keras.view.case import Entry, Listing, Shown, inside
 from agd_keras.view.predictions import TABLE, list_predictions
 from agd_keras.weights import find_model
 
 if TYPE_CHECKING:
     from agd_keras.inference.predictor import Predictor
-
-RECORD, METRICS, CARD = "fold.json", "metrics.json", "MODEL_CARD.md"
 
 
 def find_listing(inputs: Sequence[str | Path], model: str, data: str | None = None) -> Listing:
@@ -44,7 +42,8 @@ def find_listing(inputs: Sequence[str | Path], model: str, data: str | None = No
         if not path.exists():
             raise InputError(f"{path}: expected a scan, predictions or a run, found nothing")
     first = paths[0]
-    if (first / "folds.json").is_file() and (first / "config.yaml").is_file():
+    run = RunFolder(first)
+    if run.folds_file.is_file() and run.config_file.is_file():
         if len(paths) > 1:
             raise InputError(f"{paths[1]}: expected nothing after a run; --data names its scans")
         return list_run(first, data)
@@ -95,35 +94,35 @@ def list_run(run: Path, data: str | None = None) -> Listing:
     """
     from agd_keras.data.datasets import cases_of, data_root
 
-    config = make_config(load_config(run / "config.yaml"))
+    config = RunFolder(run).read_config()
     place = data or config.data.path
     cases = cases_of(config.data.model_copy(update={"path": str(place)}))
     root = data_root(place)
     if root.is_dir():  # a table names its files one by one, wherever they are
         cases = keep_inside(cases, [root])
     whole = {case.case_id: case for case in cases}
-    tested: dict[str, tuple[Path, dict[str, Any]]] = {}
-    for fold in sorted(run.glob("fold-*")):
-        if inside(fold, [run]) and (fold / RECORD).is_file():
-            for patient, figures in _read(fold / METRICS).get("subjects", {}).items():
+    tested: dict[str, tuple[FoldFolder, dict[str, Any]]] = {}
+    for fold in RunFolder(run).begun_folds():
+        if inside(fold.path, [run]) and fold.is_done:
+            for patient, figures in fold.read_metrics().get("subjects", {}).items():
                 tested[patient] = (fold, figures)
     if not tested:
         raise InputError(f"{run}: expected folds with {METRICS}: none is finished")
-    predictors: dict[Path, Predictor] = {}
+    predictors: dict[str, Predictor] = {}
 
     def load(patient: str) -> Shown:
         fold, figures = tested[patient]
         if patient not in whole:
             raise InputError(f"{patient}: not in {place} any more; --data names the data set")
-        if fold not in predictors:
+        if fold.name not in predictors:
             predictors.clear()  # one at a time in memory
-            predictors[fold] = _load_predictor(fold / "model.keras")
+            predictors[fold.name] = _load_predictor(fold.model)
         from agd_keras.view.maps import predict_layers
 
         case, truth = read_labelled(whole[patient])
         layers = {
             "truth": ("truth", first(truth)),
-            **predict_layers(predictors[fold], case.images, case.spacing),
+            **predict_layers(predictors[fold.name], case.images, case.spacing),
         }
         known = {key: figures.get(key) for key in ("dice", "hd95", "voxels_true", "voxels_pred")}
         names = {"dice": "Dice", "hd95": "HD95, pixels", "voxels_true": "Voxels of truth"}
@@ -153,13 +152,6 @@ def _card(model: Path) -> str:
     """The card beside a model or within its folder, if there is one."""
     path = (model if model.is_dir() else model.parent) / CARD
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected what an evaluation wrote ({error})") from None
 
 
 def _show(value: float) -> str:

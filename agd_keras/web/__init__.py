@@ -5,26 +5,19 @@ from pathlib import Path
 from agd_keras.errors import InputError
 
 INDEX = "index.html"
-_BUILT = Path(__file__).parent / "dist"
+BUILT = Path(__file__).parent / "dist"
 
 
-def find_page(folder: str | Path = _BUILT) -> Path:
+def find_page() -> Path:
     """Returns the folder of the built page, which is part of every wheel.
-
-    Args:
-        folder: Where it is.
 
     Raises:
         InputError: It has not been built.
 
     Example:
 
-    >>> find_page("no/such/folder")
-    Traceback (most recent call last):
-    ...
-    agd_keras.errors.InputError: the page is not built: `make web` (node 20), or install the wheel
+    >>> page = find_page()  # doctest: +SKIP
     """
-    folder = Path(folder)
-    if not (folder / INDEX).is_file():
+    if not (BUILT / INDEX).is_file():
         raise InputError("the page is not built: `make web` (node 20), or install the wheel")
-    return folder
+    return BUILT

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from agd_keras.errors import InputError
 from agd_keras.presets import PRESETS
+from agd_keras.run_layout import MODEL as FILE
+from agd_keras.run_layout import fold_name
 
 FOLDER = Path(__file__).parent
-MODEL = "fold-0/model.keras"
+MODEL = f"{fold_name(0)}/{FILE}"
 CHECKSUM = "SHA256SUMS"  # as `sha256sum --check` reads it
 
 

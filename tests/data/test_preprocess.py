@@ -10,11 +10,11 @@ from scipy.ndimage import map_coordinates
 
 from agd_keras.data.preprocess import (
     normalize_patient,
-    resize_image,
     resize_mask,
     resize_probability,
 )
 from agd_keras.data.preprocessor import Preprocessor
+from agd_keras.data.resize import resample
 from agd_keras.io.background import settle_background
 
 STACKS = arrays(
@@ -38,6 +38,10 @@ def _normalize(images: np.ndarray) -> np.ndarray:
                     scaled = 0.0 if v > values.mean() else -5.0
                 result[..., channel].flat[i] = min(max(scaled, -5), 5)
     return result
+
+
+def resize_image(image, size):
+    return np.stack([resample(one, size, size) for one in np.moveaxis(image, -1, 0)], axis=-1)
 
 
 def _interpolate(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -11,10 +11,12 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.uncertainty import (
     entropy,
     evaluate_uncertainty,
+    patient_uncertainty,
+)
+from agd_keras.evaluation.uncertainty_curves import (
     filtering_curves,
     filtering_score,
     mean_curves,
-    patient_uncertainty,
     risk_coverage,
 )
 from agd_keras.inference.uncertainty import combine

@@ -9,7 +9,7 @@ import pytest
 
 from agd_keras.errors import InputError
 from agd_keras.export.onnx import export_onnx
-from agd_keras.inference.predictor import load_model
+from agd_keras.inference.model_file import load_model
 
 
 def change_layer(source, path, changes):

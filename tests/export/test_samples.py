@@ -20,6 +20,7 @@ def run(small_phantom, tmp_path):
     folds = []
     for index in range(2):
         (folder / f"fold-{index}").mkdir(parents=True)
+        (folder / f"fold-{index}" / "model.keras").touch()
         sides = {"train": names[2:], "validation": [names[index]], "test": [names[1 - index]]}
         folds.append({"index": index, **sides})
     (folder / "folds.json").write_text(json.dumps({"split": "subject", "seed": 0, "folds": folds}))

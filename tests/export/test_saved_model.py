@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from agd_keras.data.preprocess import normalize_patient, resize_image, resize_probability
+from agd_keras.data.preprocess import resize_probability
 from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
 from agd_keras.export import saved_model as module
@@ -62,7 +62,7 @@ def resized(images, height, width):
 def by_hand(model, images):
     """What serving_default promises, by Pillow and the Python code: each image by itself."""
     size = model.input_shape[1]
-    prepared = [resize_image(normalize_patient(one[None])[0], size) for one in images]
+    prepared = [Preprocessor(size).prepare(one[None])[0] for one in images]
     masks = model.predict_on_batch(np.stack(prepared))["mask"][..., 0]
     return np.stack([resize_probability(one, images.shape[1:3]) for one in masks])[..., None]
 

@@ -72,9 +72,9 @@ def test_an_export_is_kept_unless_told(site, page, model_file, monkeypatch):
 
 
 def test_without_the_page_one_line_says_how_to_build_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("agd_keras.web.BUILT", tmp_path)
     with pytest.raises(InputError, match="make web"):
-        find_page(tmp_path)
-    monkeypatch.setattr("agd_keras.cli.export.find_page", lambda: find_page(tmp_path))
+        find_page()
     code = main(["--model", "agd_tiny", "--format", "web", "--out", str(tmp_path / "site")])
     assert code == 1 and not (tmp_path / "site").exists()
     [line] = capsys.readouterr().err.splitlines()

@@ -8,7 +8,8 @@ import pytest
 
 from agd_keras.errors import InputError
 from agd_keras.inference.answers import check_answer
-from agd_keras.inference.predictor import Predictor, load_model, load_predictor
+from agd_keras.inference.model_file import load_model
+from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.models import agd_autoencoder
 
 IMAGES = np.zeros((3, 10, 12, 3), np.uint8)

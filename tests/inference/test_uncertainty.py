@@ -16,7 +16,8 @@ from agd_keras.inference.calibration import (
     read_calibration,
     write_calibration,
 )
-from agd_keras.inference.predictor import Predictor, load_model
+from agd_keras.inference.model_file import load_model
+from agd_keras.inference.predictor import Predictor
 from agd_keras.inference.uncertainty import (
     UncertaintyPredictor,
     combine,

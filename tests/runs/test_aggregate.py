@@ -12,8 +12,11 @@ from agd_keras.data.splits import make_folds, save_folds, select
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.io.data_set import find_data_set
-from agd_keras.runs.aggregate import RECORD, gather, report_run, unfinished, write_record
-from agd_keras.runs.report import write_metrics, write_report
+from agd_keras.runs.aggregate import gather, report_run
+from agd_keras.runs.fold_folder import RECORD
+from agd_keras.runs.report import write_report
+from agd_keras.runs.result_files import write_metrics
+from agd_keras.runs.run_folder import RunFolder
 
 FOLDS = 3
 
@@ -47,7 +50,7 @@ def run(request, small_phantom, tmp_path):
         metrics = evaluate(predict, tested, protocol=protocol, scored=scored)
         write_metrics(metrics, folder / "metrics.json")
         write_report(folder, metrics, {})
-        write_record(folder, config, fold, "f" * 8, 1234)
+        RunFolder(tmp_path).fold(fold.index).write_record(config, fold, "f" * 8, 1234)
     return tmp_path, cases, config, folds
 
 
@@ -83,7 +86,7 @@ def test_spread_over_folds(run):
 def test_missing_fold_is_refused(run):
     folder = run[0]
     (folder / "fold-1" / RECORD).unlink()
-    assert unfinished(folder) == [1]
+    assert RunFolder(folder).unfinished() == [1]
     with pytest.raises(InputError, match="expected all 3 folds, but 1 is not finished"):
         gather(folder)
 

@@ -8,7 +8,7 @@ import pytest
 from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.runs.compare_folders import compare_folders, read_results
-from agd_keras.runs.report import write_metrics
+from agd_keras.runs.result_files import write_metrics
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from agd_keras.io.data_set import find_data_set
 from agd_keras.models import agd_autoencoder
 from agd_keras.runs import evaluate_model as module
 from agd_keras.runs.evaluate_model import assess, evaluate_model
-from agd_keras.runs.report import read_sums
+from agd_keras.runs.result_files import read_sums
 
 
 class Bright:

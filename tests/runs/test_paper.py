@@ -14,7 +14,8 @@ from agd_keras.runs.paper import (
     paper_tables,
     read_one_test,
 )
-from agd_keras.runs.report import render, write_metrics
+from agd_keras.runs.render import render
+from agd_keras.runs.result_files import write_metrics
 
 # As printed: accuracy, precision, recall, F1-score in percent, final BCE.
 PRINTED = """
@@ -118,8 +119,9 @@ def test_one_test_is_read_from_the_first_fold(tests, tmp_path):
 def test_confusion_matrices_stand_in_rows_of_four(tests):
     five = {f"{name} {turn}": metrics for turn in (1, 2) for name, metrics in tests.items()}
     five.popitem(), five.popitem(), five.popitem()
-    one = np.asarray(confusion_matrices(dict([next(iter(five.items()))]), columns=1))
-    height, width, channels = one.shape
+    row = np.asarray(confusion_matrices(dict([next(iter(five.items()))])))
+    height, width, channels = row.shape[0], row.shape[1] // 4, row.shape[2]
+    one = row[:, :width]
     picture = np.asarray(confusion_matrices(five))
     assert picture.shape == (2 * height, 4 * width, channels)
     np.testing.assert_array_equal(picture[:height, :width], one)

@@ -17,13 +17,8 @@ from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.summary import summarize
 from agd_keras.runs.baselines import always_empty
 from agd_keras.runs.headline import headline, main_metrics
-from agd_keras.runs.report import (
-    read_sums,
-    summary_table,
-    write_metrics,
-    write_model_card,
-    write_report,
-)
+from agd_keras.runs.report import summary_table, write_model_card, write_report
+from agd_keras.runs.result_files import read_sums, write_metrics
 from agd_keras.viz import charts, overlays
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}

@@ -19,7 +19,7 @@ from agd_keras.data.splits import make_folds
 from agd_keras.errors import InputError
 from agd_keras.io.data_set import find_data_set
 from agd_keras.runs.executor import run_tasks
-from agd_keras.runs.run_folder import open_run
+from agd_keras.runs.open_run import open_run
 from agd_keras.runs.train_fold import train_fold
 from agd_keras.values import merge, parse_setting
 

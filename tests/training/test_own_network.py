@@ -16,7 +16,8 @@ from agd_keras.cli import train as train_command
 from agd_keras.config import make_config
 from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
-from agd_keras.inference.predictor import Predictor, load_model, load_predictor
+from agd_keras.inference.model_file import load_model
+from agd_keras.inference.predictor import Predictor, load_predictor
 from agd_keras.runs.train import train
 from agd_keras.values import load_config
 

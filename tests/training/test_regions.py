@@ -20,8 +20,9 @@ from agd_keras.data.datasets import find_data
 from agd_keras.data.preprocess import resize_mask
 from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.errors import InputError
+from agd_keras.inference.model_file import load_model
 from agd_keras.inference.predict_files import predict_files
-from agd_keras.inference.predictor import load_model, load_predictor
+from agd_keras.inference.predictor import load_predictor
 from agd_keras.io.labels import read_labelled
 from agd_keras.io.nifti import read_label_map
 from agd_keras.region_masks import masks_of

@@ -20,9 +20,10 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.io.data_set import find_data_set
 from agd_keras.runs import train as train_module
-from agd_keras.runs.aggregate import gather, is_done, write_record
+from agd_keras.runs.aggregate import gather
 from agd_keras.runs.environment import record_environment
-from agd_keras.runs.report import write_metrics
+from agd_keras.runs.result_files import write_metrics
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.runs.study import run_study
 from agd_keras.runs.study_report import study_tables
 from agd_keras.runs.train import train
@@ -52,7 +53,7 @@ def trained(monkeypatch):
     def train_fold(run, index):
         folder = run / f"fold-{index}"
         asked.append(f"{run.name}/{folder.name}")
-        if is_done(folder):
+        if RunFolder(run).fold(index).is_done:
             return
         config = make_config(load_config(run / "config.yaml"))
         fold = load_folds(run / "folds.json")[index]
@@ -77,7 +78,8 @@ def trained(monkeypatch):
         test = [ref for ref in cases if ref.case_id in scored]
         metrics = evaluate(predict, test, surface=False, protocol=protocol, scored=scored)
         write_metrics(metrics, folder / "metrics.json")
-        write_record(folder, config, fold, "same", parameters=1234, seconds=2.5)
+        own = RunFolder(run).fold(index)
+        own.write_record(config, fold, "same", parameters=1234, seconds=2.5)
 
     def pool(run):
         write_metrics(metrics := gather(run), run / "metrics.json")

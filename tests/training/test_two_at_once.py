@@ -12,8 +12,9 @@ from agd_keras.files import content
 from agd_keras.io.data_set import find_data_set
 from agd_keras.io.fingerprint import digest_cases
 from agd_keras.locks import locked
-from agd_keras.runs import run_folder
+from agd_keras.runs.open_run import open_run
 from agd_keras.runs.resolve import resolve
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.runs.search.search import search
 from agd_keras.runs.search.search_folder import open_search
 from agd_keras.runs.study import run_study
@@ -50,12 +51,11 @@ def test_overwriting_a_run_that_is_trained(held, tiny, tmp_path):
 def test_the_other_one_begins_while_the_data_is_prepared(tiny, tmp_path, monkeypatch):
     """Neither of two that found nothing replaces the other's; nor does one that overwrites."""
     out = tmp_path / "run"
-    original = run_folder.open_run
 
     def overtaken(*arguments):
-        monkeypatch.setattr("agd_keras.runs.train.open_run", original)
+        monkeypatch.setattr("agd_keras.runs.train.open_run", open_run)
         train(tiny(), out, only=())
-        return original(*arguments)
+        return open_run(*arguments)
 
     monkeypatch.setattr("agd_keras.runs.train.open_run", overtaken)
     with pytest.raises(InputError, match="found a run; --resume or --overwrite"):
@@ -67,11 +67,11 @@ def test_folds_are_shared_and_each_is_trained_once(tiny, tmp_path):
     out = tmp_path / "run"
     config = tiny(data={"folds": 3})
     train(config, out, only=())
-    with run_folder.alone(out / "fold-1"):
+    with RunFolder(out).fold(1).locked():
         train(config, out, resume=True, only=())  # others may come
         with pytest.raises(InputError, match="fold-1: another process is training this fold"):
             train(config, out, resume=True, only=[1])
-        with run_folder.alone(out / "fold-2"):
+        with RunFolder(out).fold(2).locked():
             pass
 
 
@@ -79,7 +79,7 @@ def test_overwriting_a_study_of_which_one_run_is_trained(tiny, tmp_path):
     out, config = tmp_path / "leak", tiny(data={"folds": 3})
     run_study("leak", config, out, only=())
     before = tree(out)
-    with run_folder.alone(out / "record" / "fold-2"):
+    with RunFolder(out / "record").fold(2).locked():
         after = tree(out)
         with pytest.raises(InputError, match=TRAINS):
             run_study("leak", tiny(data={"folds": 2}), out, overwrite=True, only=())

@@ -9,7 +9,7 @@ import pytest
 from agd_keras.cli import train as command
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
-from agd_keras.inference.predictor import load_model
+from agd_keras.inference.model_file import load_model
 from agd_keras.io.data_set import find_data_set
 from agd_keras.models import agd_autoencoder
 from agd_keras.runs.provenance import find_origin

@@ -11,8 +11,9 @@ from agd_keras.config import differences, make_config
 from agd_keras.data.phantom import make_phantom
 from agd_keras.data.splits import load_folds
 from agd_keras.errors import InputError
+from agd_keras.inference.model_file import load_model
 from agd_keras.inference.predict_case import predict_case
-from agd_keras.inference.predictor import load_model, load_predictor
+from agd_keras.inference.predictor import load_predictor
 from agd_keras.io.data_set import find_data_set
 from agd_keras.io.labels import read_labelled
 from agd_keras.values import load_config

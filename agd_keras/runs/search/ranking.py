@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agd_keras.files import write_csv, write_text
-from agd_keras.text import clean, markdown, printable
+from agd_keras.run_layout import CONFIG
+from agd_keras.runs.render import render
+from agd_keras.text import clean, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,16 +105,14 @@ def write_ranking(ranking: Ranking, out: str | Path) -> None:
     if not ranking.rows:
         return
     write_csv(out / "trials.csv", ranking.rows, list(ranking.rows[0]))
-    lines = [f"# {ranking.title[0].upper()}{ranking.title[1:]}", ""]
+    title = f"{ranking.title[0].upper()}{ranking.title[1:]}"
     header, *rows = _cells(ranking)
-    header, *rows = (list(map(markdown, row)) for row in (header, *rows))
-    lines += [f"| {' | '.join(row)} |" for row in (header, ["---:"] * len(header), *rows)]
-    lines += ["", *(f"- {markdown(note)}" for note in ranking.notes)]
-    write_text(out / "table.md", "\n".join(lines) + "\n")
+    text = render("search.md", title=title, header=header, rows=rows, notes=ranking.notes)
+    write_text(out / "table.md", text)
     best = ranking.rows[0]
     if best["state"] == "complete":
-        config = out / f"trial-{best['trial']}" / "config.yaml"
-        write_text(out / "config.yaml", config.read_text(encoding="utf-8"))
+        config = out / f"trial-{best['trial']}" / CONFIG
+        write_text(out / CONFIG, config.read_text(encoding="utf-8"))
 
 
 def ranking_table(ranking: Ranking) -> "Table":

@@ -13,9 +13,11 @@ from agd_keras.data.splits import Fold
 from agd_keras.errors import InputError
 from agd_keras.io.fingerprint import digest_cases
 from agd_keras.locks import locked
+from agd_keras.run_layout import CONFIG
 from agd_keras.runs.data_record import check_data
 from agd_keras.runs.environment import record_environment
 from agd_keras.runs.executor import run_tasks
+from agd_keras.runs.fold_folder import ENVIRONMENT
 from agd_keras.runs.resolve import deal_folds, refuse_multiworker, resolve
 from agd_keras.runs.search import space as spaces
 from agd_keras.runs.search.ranking import Ranking, rank_trials, write_ranking
@@ -122,7 +124,7 @@ def search(
                 raise InputError(f"round {number}: {error}" if rounds else str(error)) from None
         settings["data_fingerprint"] = cache.data_fingerprint
         open_search(out, settings, cases, cache.digests, overwrite)
-        record_environment(out / "environment.json", config, cache.data_fingerprint)
+        record_environment(out / ENVIRONMENT, config, cache.data_fingerprint)
         run_tasks(run_trial, _tasks(out, settings), executor, cpus, gpus, name="trial")
         ranking = _rank(out)
     if ranking.rows[0]["state"] != "complete":
@@ -214,7 +216,7 @@ def _train(
     check_data(out, cases, digest_cases(cases))  # of this machine, now
     try:
         config = with_options(make_config(settings["config"]), options)
-        save_config(config, folder / "config.yaml")
+        save_config(config, folder / CONFIG)
         cache = build_cache(cases, preprocessor_of(config.data))
         folds = chosen_folds(config, cache, settings["folds"])
         return train_trial(config, cache, folds, folder, report)

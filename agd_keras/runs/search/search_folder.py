@@ -13,7 +13,7 @@ from agd_keras.errors import InputError
 from agd_keras.files import filled, write_text
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.runs.data_record import check_data, save_data
-from agd_keras.runs.run_folder import check_existing, refuse_training
+from agd_keras.runs.open_run import check_existing, refuse_training
 from agd_keras.runs.search.space import JOURNAL
 from agd_keras.values import read_yaml
 

@@ -10,6 +10,7 @@ import keras
 from agd_keras.config import RunConfig
 from agd_keras.data.cache import Cache
 from agd_keras.data.splits import Fold, select
+from agd_keras.runs.run_folder import RunFolder
 from agd_keras.training.fit import fit_fold
 from agd_keras.viz.charts import read_history
 
@@ -48,13 +49,12 @@ def train_trial(
     for fold in folds:
         units = (fold.train, fold.validation)
         train, validation = (select(cache.slices, part, config.data.split) for part in units)
-        where = Path(folder) / f"fold-{fold.index}"
+        own = RunFolder(folder).fold(fold.index)
         keras.utils.clear_session()  # of the fold before
         watcher = _Watcher(report if not histories else None, config.training.monitor)
-        history = where / "history.csv"
-        if not (history.is_file() and watcher.replay(read_history(history))):
-            fit_fold(config, cache, train, validation, where, [watcher])
-        histories.append(read_history(history))
+        if not (own.history.is_file() and watcher.replay(read_history(own.history))):
+            fit_fold(config, cache, train, validation, own.path, [watcher])
+        histories.append(read_history(own.history))
         if watcher.pruned:
             break
     best = [best_epoch(history, config.training.monitor) for history in histories]
