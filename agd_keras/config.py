@@ -79,8 +79,8 @@ class DataConfig(_Section):
     normalization: Literal["tissue", "brain"] = Field(
         "tissue", description="what the grey levels of a patient are measured by"
     )
-    augment: Literal["none", "paper", "strong", "heavy", "scanners"] = Field(
-        "strong", description="recipe of changes"
+    augment: Literal["none", "paper", "strong", "heavy", "scanners", "lesions", "lesions25"] = (
+        Field("strong", description="recipe of changes")
     )
     tumor_sampling: float = Field(
         0.0, ge=0, le=1, description="foreground oversampling: share of slices drawn by area"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from agd_keras.data.lesions import vary_lesions
 from agd_keras.data.preprocess import CLIP
 from agd_keras.data.recipes import Recipe
 from agd_keras.io.case import CHANNELS, REFERENCE
@@ -55,6 +56,21 @@ def augment(
     images -= _along_rows(background, (height, width))
     if brains is not None and recipe.stripped:
         images *= _strip(tf.cast(brains, images.dtype), seeds[0], recipe.stripped)
+    if recipe.faint or recipe.core:
+        normal = -background
+        order = [channels.index(REFERENCE)] + [
+            i for i in range(len(channels)) if i != channels.index(REFERENCE)
+        ]
+        back = [order.index(i) for i in range(len(channels))]
+        changed = vary_lesions(
+            tf.gather(images, order, axis=-1),
+            masks,
+            tf.gather(normal, order, axis=-1),
+            seeds[0] + 7,
+            recipe.faint,
+            recipe.core,
+        )
+        images = tf.gather(changed, back, axis=-1)
     matrices = random_affine((batch,), (height, width), seeds[0], recipe)
     shape = (size, size * width // height)
     images = warp(images, matrices, "BILINEAR", shape)

@@ -51,6 +51,8 @@ class Recipe:
     field: float = 0.0
     stripped: float = 0.0
     replacement: float = 0.0
+    faint: float = 0.0
+    core: float = 0.0
 
     @property
     def changes_intensity(self) -> bool:
@@ -89,6 +91,28 @@ RECIPES = {
     # Other scanners, other sequences, heads without skull.
     "scanners": replace(
         _STRONG, gain=0.3, contrast=0.4, sharpness=1.0, field=0.2, stripped=0.4, replacement=0.15
+    ),
+    "lesions": replace(
+        _STRONG,
+        gain=0.3,
+        contrast=0.4,
+        sharpness=1.0,
+        field=0.2,
+        stripped=0.4,
+        replacement=0.15,
+        faint=0.4,
+        core=0.25,
+    ),
+    "lesions25": replace(
+        _STRONG,
+        gain=0.3,
+        contrast=0.4,
+        sharpness=1.0,
+        field=0.2,
+        stripped=0.25,
+        replacement=0.15,
+        faint=0.4,
+        core=0.25,
     ),
 }
 
