@@ -55,6 +55,10 @@ class DataConfig(_Section):
     missing: Literal["fill", "error"] = Field(
         "fill", description="contrasts that a case lacks: filled by FLAIR, or refused"
     )
+    plane: Literal["auto", "axial", "coronal", "sagittal"] = Field(
+        "axial",
+        description="in which the slices lie; auto: as acquired, across the largest spacing",
+    )
     regions: Annotated[
         dict[str, tuple[int, ...]] | Literal["dataset"], BeforeValidator(_as_regions)
     ] = Field(

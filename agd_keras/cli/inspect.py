@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs `agd-inspect` and returns its exit status."""
     parser = common.parser("agd-inspect", DESCRIPTION)
     options.add_data_options(parser, "data", metavar="DATA")
+    options.add_plane_option(parser, "axial", "axial")
     parser.add_argument(
         "--pictures",
         metavar="DIR",
@@ -49,7 +50,9 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from agd_keras.runs.inspect_data import inspect_data
 
     report = inspect_data(
-        *(arguments.data, arguments.layout, arguments.persons), common.progress_bar("reading")
+        *(arguments.data, arguments.layout, arguments.persons),
+        common.progress_bar("reading"),
+        arguments.plane,
     )
     _print(report)
     if pictures:

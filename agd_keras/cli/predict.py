@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="NAME,...",
         help="order of channels of 4-D NIfTI and of files _0000, _0001, ...: t1,t1c,t2,flair",
     )
-    options.add_missing_option(parser)
+    options.add_reading_options(parser)
     parser.add_argument(
         "--series-descriptions",
         action="store_true",
@@ -120,6 +120,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         contrasts=_contrasts(arguments),
         descriptions=arguments.series_descriptions,
         missing=arguments.missing,
+        plane=arguments.plane,
         familiarity=None if isinstance(predictor, ServingClient) else predictor.familiarity,
         progress=common.progress_bar("predicting"),
     )

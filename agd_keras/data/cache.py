@@ -170,15 +170,14 @@ def build_cache(
     root = cache_root(root)
     if not cases:
         raise InputError("the data set has no cases")
-    channels, missing = preprocessor.channels, preprocessor.missing
-    cases = [replace(case, channels=channels, missing=missing) for case in sorted(cases)]
+    cases = [preprocessor.claim(case) for case in sorted(cases)]
     for case in cases:
         if not case.label:
             raise InputError(f"{case.files[0]}: expected a mask beside it")
     try:
         digests = digest_cases(cases)
     except InputError:
-        _check(cases)
+        _refuse(cases, check_cases(cases))
         raise
     data_fingerprint = fingerprint_of(digests)
     made_by = f"{CACHE_VERSION} {preprocessor}"
@@ -192,7 +191,6 @@ def build_cache(
     if (cache := _load(folder)) is not None:
         return replace(cache, digests=digests, regions=regions)
 
-    _check(cases)
     try:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
@@ -214,8 +212,8 @@ def build_cache(
     return replace(cache, folder=folder)
 
 
-def _check(cases: Sequence[CaseRef]) -> None:
-    if problems := check_cases(cases):
+def _refuse(cases: Sequence[CaseRef], problems: list[str]) -> None:
+    if problems:
         raise problems_error(os.path.commonpath([case.files[0].parent for case in cases]), problems)
 
 
@@ -239,8 +237,16 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
     channels = preprocessor.channels
     t1 = channels.index("T1") if "T1" in channels else None
     found = np.zeros(len(cache.bits), bool)  # of the regions, in any case
+    problems: dict[str, list[str]] = {}
 
     def prepare(ref: CaseRef) -> np.ndarray:
+        try:
+            return prepare_sound(ref)
+        except InputError as error:  # the others are read all the same, to list all problems
+            problems[ref.case_id] = check_cases([ref]) or [f"{ref.case_id}: {error}"]
+            return np.zeros_like(found)
+
+    def prepare_sound(ref: CaseRef) -> np.ndarray:
         case, label = read_labelled(ref)
         view, where = square_view(case.images, case.spacing)
         masks = np.zeros((*view.shape[:3], len(cache.bits)), bool)
@@ -276,6 +282,7 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
             found |= own
             if progress:
                 progress(done, len(cases))
+    _refuse(cases, [line for ref in cases for line in problems.get(ref.case_id, ())])
     _check_regions(cases, found)
     index = {one.name: getattr(cache, one.name) for one in fields(cache)[2:-2]}
     index["preprocessor"] = cache.preprocessor.to_values()

@@ -8,14 +8,15 @@ import keras
 from agd_keras.data.preprocessor import Preprocessor
 from agd_keras.export.parity import dice_rows
 from agd_keras.inference.familiarity import Familiarity
+from agd_keras.io.case import AUTO
 from agd_keras.text import markdown, markdown_code
 from agd_keras.wording import counted, name_channels
 
 CARD = """\
 # {artefact}
 
-Marks tumour in axial MRI slices of the brain, of the kind it was trained on, by an attention-gated
-autoencoder made with `agd_keras` {version}.
+Marks tumour in {plane}MRI slices of the brain, of the kind it was trained on, by an
+attention-gated autoencoder made with `agd_keras` {version}.
 
 **For research only. This is no medical device and must not be used for diagnosis.**
 
@@ -24,6 +25,7 @@ autoencoder made with `agd_keras` {version}.
 {usage}
 
 Channels: {channels}, in this order; {missing}.
+{lie}
 A pixel is tumour where the probability is at least {threshold:g}.{regions}
 
 ## Where it comes from
@@ -50,6 +52,15 @@ itself.
 `(batch, {size}, {size}, 1)`, `mask` that of tumour.
 """
 MISSING = {"fill": "a missing one is filled with FLAIR", "error": "none may be missing"}
+LIE = {
+    "axial": "The lowest slice comes first; rows run to the back, columns to the patient's left.",
+    "coronal": "The foremost slice comes first; rows run down, columns to the patient's left.",
+    "sagittal": "The leftmost slice comes first; rows run down, columns to the back.",
+    "auto": """\
+Slices are those that were acquired, of the plane across the largest spacing: axial ones lowest
+first, rows to the back, columns to the left; coronal ones from front to back, rows down, columns to
+the left; sagittal ones from left to right, rows down, columns to the back.""",
+}
 REGIONS = """
 Masks and probabilities have a channel for each region, in this order: {names}. Where a shape of
 theirs is given with 1 at its end, it is their number."""
@@ -135,6 +146,8 @@ def model_card(
         usage=usage.strip(),
         channels=name_channels(preprocessor.channels),
         missing=MISSING[preprocessor.missing],
+        plane="" if preprocessor.plane == AUTO else f"{preprocessor.plane} ",
+        lie=LIE[preprocessor.plane],
         regions=REGIONS.format(names=names) if names else "",
         origin="\n".join(known),
         familiar=familiar,

@@ -30,7 +30,7 @@ from agd_keras.inference.postprocess import (
 )
 from agd_keras.inference.predict_case import predict_case, predict_maps
 from agd_keras.inference.uncertainty import PatientPredictor, UncertaintyPredictor
-from agd_keras.io.case import CHANNELS, FILL
+from agd_keras.io.case import AXIAL, CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
 from agd_keras.locks import locked
@@ -91,6 +91,7 @@ def predict_files(
     contrasts: Mapping[str, str | Path] | None = None,
     descriptions: bool = False,
     missing: str | None = None,
+    plane: str | None = None,
     familiarity: Familiarity | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[dict[str, Any]]:
@@ -123,6 +124,7 @@ def predict_files(
         descriptions: Whether notes may hold descriptions of DICOM series, which are typed by hand.
         missing: What becomes of contrasts that a case lacks, see `stack_channels`. Default: as the
             model was trained.
+        plane: In which slices lie, see `choose_plane`. Default: as the model was trained.
         familiarity: What the predictor was trained on: in which ways a case is unlike it stands in
             the notes.
         progress: Called as `progress(done, total)`, in cases.
@@ -162,7 +164,8 @@ def predict_files(
     taken = getattr(predictor, "preprocessor", None)
     wanted = taken.channels if taken else CHANNELS
     missing = missing or (taken.missing if taken else FILL)
-    sources = find_cases(inputs, channels, contrasts, wanted, missing)
+    plane = plane or (taken.plane if taken else AXIAL)
+    sources = find_cases(inputs, channels, contrasts, wanted, missing, plane)
     flat = mask_format == "nnunet"
     if flat:
         _check_flat([source.case_id for source in sources])
@@ -202,15 +205,15 @@ def predict_files(
         with replacing(paths) as made:
             more = write_masks(case, found_masks, made[: len(masks)], mask_format, regions)
             if maps:
-                write_maps(maps, case.flair, *made[len(masks) :][:2])
+                write_maps(maps, case, *made[len(masks) :][:2])
             if kept:
                 given = [getattr(maps, name) for name in MAPS] if maps else [probability]
                 stacks = [one for maps_ in given for one in np.moveaxis(by_region(maps_), -1, 0)]
                 start = len(masks) + len(extra) * bool(maps)
                 own = made[start : start + len(kept)]
-                write_volumes(dict(zip(own_maps, stacks, strict=False)), own, case.affine)
+                write_volumes(dict(zip(own_maps, stacks, strict=False)), own, case)
             if overlays:
-                picture = draw_overlay(case.flair, mask, case.spacing, source.numbers)
+                picture = draw_overlay(case.flair, mask, case.spacing, source.numbers, case.sides)
                 picture = add_title(picture, source.case_id, found["volume_mm3"], int(mask.sum()))
                 # The default saves a fiftieth of the bytes and takes as long as all else together.
                 picture.save(made[-1], compress_level=1)

@@ -10,7 +10,7 @@ from agd_keras.errors import InputError
 from agd_keras.io.case import CHANNELS, FILL, Case, find_missing, one_line
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import read_case
-from agd_keras.io.geometry import from_axial, to_axial
+from agd_keras.io.geometry import from_slices, to_slices
 from agd_keras.io.image_files import read_image, read_mask
 from agd_keras.io.nifti import read_label_map
 from agd_keras.region_masks import masks_of
@@ -62,7 +62,7 @@ def _read_pictures(ref: CaseRef, case: Case) -> np.ndarray:
 
 def _read_nifti(ref: CaseRef, case: Case) -> np.ndarray:
     [path] = ref.label
-    values = read_label_map(path, _affine(case))
+    values = read_label_map(path, _affine(case), case.plane)
     other = sorted(set(np.unique(values).tolist()) - {0, *ref.values}) if ref.values else []
     if other:
         allowed = ", ".join(map(str, (0, *ref.values)))
@@ -81,7 +81,7 @@ def _read_dicom(ref: CaseRef, case: Case) -> np.ndarray:
 
 def _read_segments(ref: CaseRef, case: Case, name: str, numbers: tuple[int, ...]) -> np.ndarray:
     affine = _affine(case)
-    volume = from_axial(np.zeros(case.images.shape[:3], bool), affine).copy()
+    volume = from_slices(np.zeros(case.images.shape[:3], bool), affine, case.plane).copy()
     for path in ref.label:
         points = _segmented_points(path, name, numbers)
         found = np.linalg.inv(affine) @ np.column_stack([points, np.ones(len(points))]).T
@@ -91,7 +91,7 @@ def _read_segments(ref: CaseRef, case: Case, name: str, numbers: tuple[int, ...]
         if off > 0.1 or not inside:
             raise InputError(f"{path}: label on another grid than the scan")
         volume[tuple(voxels)] = True
-    return to_axial(volume, affine)
+    return to_slices(volume, affine, case.plane)
 
 
 def _affine(case: Case) -> np.ndarray:

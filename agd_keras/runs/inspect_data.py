@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, prod
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from agd_keras.data.datasets import AUTO, data_root, name_persons
 from agd_keras.errors import InputError
-from agd_keras.io.case import REFERENCE, Case
+from agd_keras.io.case import AXIAL, REFERENCE, Case
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import check_cases, scan_data_set
 from agd_keras.io.discovery import read_case
@@ -104,6 +104,7 @@ def inspect_data(
     layout: str = AUTO,
     persons: str | None = None,
     progress: Callable[[int, int], object] | None = None,
+    plane: str = AXIAL,
 ) -> DataReport:
     """Reads all of a data set and says what it holds.
 
@@ -113,6 +114,7 @@ def inspect_data(
         layout: How its files lie.
         persons: Whose scan a case is.
         progress: Called as `progress(done, total)`, in cases.
+        plane: In which slices are to lie, see `choose_plane`.
 
     Returns:
         The `DataReport`.
@@ -132,7 +134,7 @@ def inspect_data(
     notes: tuple[str, ...] = ()
     if found.cases and not any(case.label for case in found.cases):
         found, notes = scan_data_set(root, False, layout)[1], (NO_LABELS,)
-    cases = sorted(name_persons(found.cases, persons))
+    cases = [replace(case, plane=plane) for case in sorted(name_persons(found.cases, persons))]
     if not cases and not found.problems:
         raise InputError(f"{root}: expected a data set in the layout {layout}, found no case")
     reports = []
@@ -199,6 +201,5 @@ def _thumbnail(ref: CaseRef, case: Case, label: np.ndarray | None) -> Thumbnail:
     mask = np.zeros(plane.shape, bool) if label is None else label[place].copy()
     number = ref.numbers[place] if ref.numbers else place + 1
     size = "no label" if label is None else f"{int(mask.sum()):,} pixels"
-    aspect = case.spacing[1] / case.spacing[2] if case.spacing else 1.0
     lines = (ref.case_id, f"slice {number}, {size}")
-    return Thumbnail(lines, plane, mask, aspect, sides=case.affine is not None)
+    return Thumbnail(lines, plane, mask, case.aspect, case.sides)

@@ -66,7 +66,7 @@ def test_what_a_data_set_holds(brats):
         np.testing.assert_array_equal(case.thumbnail.mask, mask[place])
         np.testing.assert_array_equal(case.thumbnail.plane, flair.transpose(2, 1, 0)[place])
         assert case.thumbnail.lines[1] == f"slice {place + 1}, {mask[place].sum()} pixels"
-        assert (case.thumbnail.aspect, case.thumbnail.sides) == (0.75, True)
+        assert (case.thumbnail.aspect, case.thumbnail.sides) == (0.75, "RL")
     [note] = report.told
     assert note == "left out: <case>_t2.nii.gz (T2), <case>_seg.nii.gz (the label)"
 
