@@ -28,7 +28,7 @@ from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import check_cases, problems_error
 from agd_keras.io.fingerprint import digest_cases, fingerprint_of
 from agd_keras.io.geometry import square_view
-from agd_keras.io.labels import read_labelled, read_values
+from agd_keras.io.labels import count_labels, read_labelled
 from agd_keras.io.likeness import describe_likeness
 from agd_keras.region_masks import by_region, union
 from agd_keras.regions import Regions
@@ -297,7 +297,7 @@ def _check_regions(cases: Sequence[CaseRef], found: np.ndarray) -> None:
     """Refuses a region of which no case has a label; without regions, tumour may be missing."""
     for (name, values), any_case in zip(cases[0].regions.items(), found, strict=False):
         if not any_case:
-            own = sorted({value for case in cases for value in read_values(case)})
+            own = sorted({value for case in cases for value in count_labels(case)})
             wanted, listed = (", ".join(map(str, labels)) for labels in (values, own))
             raise InputError(
                 f"data.regions {name}: expected label {wanted} in some case, "
