@@ -4,7 +4,6 @@ import argparse
 import sys
 
 from agd_keras.cli import common, options
-from agd_keras.errors import InputError
 from agd_keras.training.quiet import load_keras
 
 _EPILOG = """\
@@ -86,11 +85,9 @@ def _contrasts(arguments: argparse.Namespace) -> dict[str, str]:
 def _predict(arguments: argparse.Namespace) -> None:
     channels: tuple[str, ...] = ()
     if arguments.channels:
-        from agd_keras.io.layouts.dataset_json import parse_channels
+        from agd_keras.io.layouts.dataset_json import parse_order
 
-        channels = parse_channels(arguments.channels.split(","))
-        if "FLAIR" not in channels:
-            raise InputError(f"--channels {arguments.channels}: expected flair among them")
+        channels = parse_order(arguments.channels)
     load_keras()
     options.import_model_fn(arguments)
     from agd_keras.inference.familiarity import UNLIKE

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from os.path import commonpath
 from pathlib import Path
 
 from agd_keras.errors import InputError
@@ -181,7 +182,7 @@ def read_dicom(
 
     >>> case = read_dicom("patient", sorted(Path("patient").iterdir()))  # doctest: +SKIP
     """
-    path = files[0] if len(files) == 1 else files[0].parent
+    path = files[0] if len(files) == 1 else Path(commonpath([file.parent for file in files]))
     notes: list[str] = []
     if contrasts:
         chosen: dict[str, list[Path]] = {}

@@ -84,6 +84,7 @@ def _find_channels(
 ) -> tuple[dict[str, tuple[Path, int]], list[str]]:
     """File and place of each contrast, and notes."""
     if len(files) > 1 or len(contrasts) == 1:
+        _check_once(files[0], contrasts)
         return {name: (path, 0) for name, path in zip(contrasts, files, strict=True)}, []
     [path] = files
     shape = opened(path).shape
@@ -95,14 +96,18 @@ def _find_channels(
             f"{path}: {count} channel{'s' if count > 1 else ''}{named}; --channels t1,t1c,t2,flair "
             "(whatever their order is) says which is which"
         )
-    found: dict[str, tuple[Path, int]] = {}
-    for place, name in enumerate(order):
-        if name in CONTRASTS and name in found:
-            raise InputError(f"{path}: two channels are named {name}: {', '.join(order)}")
-        found[name] = (path, place)
+    _check_once(path, order)
+    found = {name: (path, place) for place, name in enumerate(order)}
     if count > 1:
         return found, [f"channels taken as {', '.join(order)}"]
     return found, ["taken as FLAIR, since its name tells no contrast"]
+
+
+def _check_once(path: Path, names: Sequence[str]) -> None:
+    """Refuses channels of which one contrast is several."""
+    for name in CONTRASTS:
+        if names.count(name) > 1:
+            raise InputError(f"{path}: two channels are named {name}: {', '.join(names)}")
 
 
 def _read(path: Path, image: "Nifti1Image", place: int) -> np.ndarray:
