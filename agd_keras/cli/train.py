@@ -25,6 +25,7 @@ FLAGS = {
     "--augment": "data.augment",
     "--channels": "data.channels",
     "--missing": "data.missing",
+    "--plane": "data.plane",
     "--image-size": "data.image_size",
     "--epochs": "training.epochs",
     "--batch-size": "training.batch_size",

@@ -59,7 +59,7 @@ def study_readers(
     subjects = {}
     for ref in sorted(cases):
         patient = ref.case_id
-        found = read_second(folder, patient, ref.numbers)
+        found = read_second(folder, patient, ref.numbers, ref.plane)
         if found is None:
             continue
         places, second = found

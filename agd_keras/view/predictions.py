@@ -10,10 +10,10 @@ import numpy as np
 from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
 from agd_keras.io import nifti
-from agd_keras.io.case import Case, one_line
+from agd_keras.io.case import AXIAL, Case, one_line
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
-from agd_keras.io.geometry import to_axial
+from agd_keras.io.geometry import to_slices, turn
 from agd_keras.view.case import Entry, Listing, Shown, Spacing, inside
 
 TABLE = "predictions.csv"
@@ -178,7 +178,7 @@ class _Predicted:
             corner = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
             place = inverse @ [-corner[0], -corner[1], corner[2], 1]
             volume[..., round(float(place[2]))] |= frame.T > 0
-        return to_axial(volume, series.affine)
+        return to_slices(volume, series.affine)
 
     def _maps(self) -> dict[str, tuple[str, np.ndarray]]:
         """Maps of uncertainty, where `--uncertainty` wrote them."""
@@ -186,8 +186,9 @@ class _Predicted:
         if not path.is_file():
             return {}
         with one_line(path, "map"), np.load(path, allow_pickle=False) as arrays:
+            plane = str(arrays["plane"]) if "plane" in arrays.files else AXIAL
             probability, entropy = (
-                arrays[name].astype("f4") for name in ("probability", "entropy")
+                turn(arrays[name].astype("f4"), plane) for name in ("probability", "entropy")
             )
         return {
             "probability": ("probability", probability),

@@ -20,7 +20,7 @@ from agd_keras.errors import InputError
 from agd_keras.io.case import MAX_FILE_BYTES, check_file
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
-from agd_keras.io.geometry import axial_spacing, square_view
+from agd_keras.io.geometry import slice_spacing, square_view
 from agd_keras.io.layouts.dataset_json import parse_channels
 from agd_keras.io.unzip import read_range
 
@@ -426,8 +426,8 @@ def test_square_view():
 
 
 def test_spacing_of_an_oblique_affine():
-    assert axial_spacing(PLAIN) == pytest.approx((5.0, 1.1, 0.9))
-    assert axial_spacing(PLAIN[:, [2, 0, 1, 3]]) == pytest.approx((5.0, 1.1, 0.9))
+    assert slice_spacing(PLAIN) == pytest.approx((5.0, 1.1, 0.9))
+    assert slice_spacing(PLAIN[:, [2, 0, 1, 3]]) == pytest.approx((5.0, 1.1, 0.9))
 
 
 @settings(max_examples=60, deadline=None)
@@ -437,7 +437,7 @@ def test_voxel_and_pixel_of_a_sheared_affine_have_their_size(seed, axes):
     affine = PLAIN.copy()
     affine[:3, :3] = PLAIN[:3, :3] @ (np.eye(3) + 0.2 * np.tril(random.uniform(-1, 1, (3, 3)), -1))
     affine[:3, :3] *= random.choice([-1, 1], 3)
-    slices, rows, columns = axial_spacing(affine[:, [*axes, 3]])
+    slices, rows, columns = slice_spacing(affine[:, [*axes, 3]])
     assert slices * rows * columns == pytest.approx(abs(np.linalg.det(affine[:3, :3])))
     assert rows * columns == pytest.approx(np.linalg.norm(np.cross(*affine[:3, :2].T)))
 

@@ -176,6 +176,7 @@ AMBIGUOUS = {
     "P_t1 P_t1w P_flair": "2 files for T1: P_t1.nii.gz, P_t1w.nii.gz; --flair FILE, --t1 FILE",
     "P_flair_ax P_flair_sag": "2 files for FLAIR: P_flair_ax.nii.gz, P_flair_sag.nii.gz",
     "3_t1_tse_tra 4_t1_tse_sag 5_t2_flair_tra": "2 files for T1: 3_t1_tse_tra.nii.gz, 4_t1_tse_sag",
+    "sub-1_FLAIR sub-1_run-2_FLAIR": "2 files for FLAIR: sub-1_FLAIR.nii.gz, sub-1_run-2_FLAIR",
     "sub-1_FLAIR sub-1_run-1_T1w sub-1_run-2_T1w": "2 files for T1: sub-1_run-1_T1w.nii.gz, sub-1",
     "P_pre_t1 P_post_t1 P_pre_flair P_post_flair": "2 files for FLAIR",
     "P_t1 P_t1ce": "expected a FLAIR, found only T1 and T1c: P_t1.nii.gz, P_t1ce.nii.gz; --flair",
@@ -307,7 +308,7 @@ def test_entities_of_bids(sub, ses, run, enhanced):
     stem = case + ("_ce-gd" if enhanced else "") + (f"_run-{run}" if run else "") + "_T1w"
     entities = bids.read_entities(stem)
     assert bids.case_of(entities) == case
-    assert bids.contrast_of(entities) == ("T1c" if enhanced else "T1", run is None)
+    assert bids.contrast_of(entities) == ("T1c" if enhanced else "T1", True)
 
 
 @given(

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from agd_keras.errors import InputError
-from agd_keras.io.geometry import from_axial
+from agd_keras.io.geometry import from_slices
 from agd_keras.io.second_reader import read_second
 
 NUMBERS = [3, 4, 5, 6]
@@ -22,7 +22,7 @@ def write(layout, folder, masks):
         np.savez(folder / "p.npz", mask=masks, slices=NUMBERS)
     elif layout == "nii.gz":
         affine = np.diag([-1.0, -1.0, 5.0, 1.0])
-        volume = from_axial(masks.astype(np.uint8), affine)
+        volume = from_slices(masks.astype(np.uint8), affine)
         nibabel.Nifti1Image(volume, affine).to_filename(folder / "p.nii.gz")
     else:
         (folder / "p").mkdir()
