@@ -5,16 +5,21 @@ import re
 from agd_keras.io.contrasts import kind_of, words_of
 
 _LABEL = re.compile(
-    r"[a-z]*(?:segm?|segmentations?|masks?|labels?|labelmap|lbls?)\d*|aparc\w*|aseg|wmparc|gtv\w*|"
-    r"ctv|ptv|parcellation|annotations?|overlay|uncertainty|probmap|softmax"
+    r"[a-z]*(?:segm?|segmenta[a-z]+|segmentierung(?:en)?|masks?|labels?|labelmap|lbls?)\d*|msks?|"
+    r"segs|masken?|masques?|annots?|annotat[a-z]+\d*|annotazion[ei]|aparc\w*|aseg|wmparc|gtv\w*|ctv|"
+    r"ptv|rtstruct|parcellation|overlay|uncertainty|probmap|softmax"
 )
 _WEAK_LABEL = re.compile(
     r"tumou?rs?\d*|tumeur|lesions?\d*|[rv]ois?\d*|gt|truth|groundtruth|contours?|core|edema|oedema|"
-    r"enhancing|necro\w*|manual|prob|probs|probability|probabilities|pmap|entropy|mutual|"
+    r"enhancing|necro\w*|delineations?|outlines?|consensus|segments?|segmented|labell?ed|laesion(?:en)?|"
+    r"lasion(?:en)?|lesiones|wmh|ot|rater\d*|reader\d*|expert\d*|manual|prob|probs|probability|probabilities|pmap|entropy|mutual|"
     r"preds?|predictions?|wt|tc|et|information"
 )
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TRUTH = re.compile(r"gt|truth|groundtruth|[rv]ois?\d*")
+_FOLDER = re.compile(
+    r"gt|truth|groundtruth|ground truth|[rv]ois?|segs|contours|delineations?|preds?|predictions?"
+)
 
 
 def is_label_folder(name: str) -> bool:
@@ -27,7 +32,9 @@ def is_label_folder(name: str) -> bool:
     """
     words = words_of(_CAMEL.sub("_", name))
     scans = {"image", "images", "scan", "scans", "img", "imgs"} & set(words)
-    return "derivatives" in words or (any(map(_LABEL.fullmatch, words)) and not scans)
+    if "derivatives" in words or _FOLDER.fullmatch(" ".join(words)):
+        return True
+    return any(map(_LABEL.fullmatch, words)) and not scans
 
 
 def is_label(stem: str) -> bool:
