@@ -26,7 +26,8 @@ _BOTH = (
 _POST = r"post|pos|after|nach|apres|dopo|despues|with|w|mit|avec|con|plus"
 _PRE = r"pre|prae|pra|before|vor|fore|foer|voor|avant|prima|antes|przed|pred|innan|inden|ennen"
 _WITHOUT = (
-    r"without|wo|ohne|sans|sin|sem|senza|zonder|utan|uten|uden|bez|ilman|minus|no|non|not|kein|keine"
+    r"without|wo|ohne|sans|sin|sem|senza|zonder|utan|uten|uden|bez|ilman|minus|"
+    r"no|non|not|kein|keine"
 )
 _PLAIN = (
     r"blanco|nativ|native|nativo|basal|basale|unenhanced|nonenhanced|noncontrast|nongad|nogad|"
@@ -45,10 +46,11 @@ _EVENT = (
 )
 _EVENTS = re.compile(rf"(?:{_PRE}|{_POST})(?:{_EVENT}|operat[a-z]*|surg[a-z]*|quirurg[a-z]*)")
 _NO_AGENT = re.compile(
-    r"|n|nil|null|nan|na|n a|0+( 0+)?( ?ml)?|zero|f|false|(?:none?|not?|nein)\b.*|no(?:ne|n)?[ck]on\w*|"
+    r"|n|nil|null|nan|na|n a|0+( 0+)?( ?ml)?|zero|f|false|(?:none?|not?|nein)\b.*|"
+    r"no(?:ne|n)?[ck]on\w*|(?:without|kein\w*|keine?s?|ohne|sans|sin|senza|sem|utan|uten|uden)\b.*|"
     r"w ?o\b.*|nc|unk|unknown|unbekannt|undefined|unspecified|blank|x+|anonym\w*|removed|"
-    r"de ?identified|(?:without|kein\w*|keine?s?|ohne|sans|sin|senza|sem|pas de|utan|uten|uden)\b.*|"
-    r"nessuno|aucune?|ninguno|geen|ingen|(?:pre|prae|vor)\b.*|native?|plain|unenh\w*|"
+    r"de ?identified|pas de\b.*|nessuno|aucune?|ninguno|geen|ingen|"
+    r"(?:pre|prae|vor)\b.*|native?|plain|unenh\w*|"
     r"saline|nacl|o2|oxygen|oral"  # given, and not seen in a head
 )
 
