@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _TAGS = [
     *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
     *("ProtocolName", "Modality", "ImageType", "ContrastBolusAgent", "ContrastBolusAgentSequence"),
+    *("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastBolusStartTime"),
     *("AcquisitionContrast", "ScanningSequence", "EchoTime", "RepetitionTime", "InversionTime"),
     *("Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient"),
     *("SliceThickness", "SpacingBetweenSlices"),
@@ -99,9 +100,12 @@ class Candidate:
 
     @cached_property
     def agent(self) -> bool:
-        """Whether a tag names a contrast agent."""
-        sequence = self.headers[0].get("ContrastBolusAgentSequence")
-        return agent_given(self.text("ContrastBolusAgent")) or bool(sequence)
+        """Whether a tag names a contrast agent, or tells of one where none is named."""
+        header, name = self.headers[0], self.text("ContrastBolusAgent").strip()
+        if name or header.get("ContrastBolusAgentSequence"):
+            return agent_given(name) or bool(header.get("ContrastBolusAgentSequence"))
+        amount = _number(header, "ContrastBolusVolume", "ContrastBolusTotalDose")
+        return amount > 0 or bool(header.get("ContrastBolusStartTime"))
 
     @cached_property
     def contrast(self) -> str | None:

@@ -11,6 +11,7 @@ from agd_keras.io.dicom_candidate import Candidate, read_candidates
 
 HOW = "--flair, --t1 and --t1c with the folder or a file of a series say which is which"
 
+_SHOWN = 20  # series left out
 _COVERS = 0.9  # of the largest: as good
 
 
@@ -114,8 +115,7 @@ def choose_series(
     taken = [f"{key}: series {say(chosen[key])}" for key in channels if key in chosen]
     notes = [", ".join(taken) + (", taken as FLAIR, since nothing tells" if silent else "")]
     left = [one for one in found if one not in chosen.values()]
-    if left and descriptions:
-        notes.append(f"left out: series {', '.join(map(say, left))}")
-    elif left:
-        notes.append(f"left out: {len(left)} series")
+    if left:
+        more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        notes.append(f"left out: series {', '.join(map(say, left[:_SHOWN]))}{more}")
     return {key: chosen[key].files for key in channels if key in chosen}, notes

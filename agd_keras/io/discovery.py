@@ -251,12 +251,14 @@ def read_case(source: CaseRef, descriptions: bool = False) -> Case:
 
 
 def _check_grey(path: Path) -> None:
-    """Refuses a picture of one contrast whose name says that it is no FLAIR."""
-    said = read_name(path, ".").contrast
-    if said in (None, "FLAIR"):
-        return
+    """Refuses a picture of one contrast whose name says that it is no FLAIR, and a mask."""
     images = pictures.read_pictures(path.stem, [path]).images
-    if all(np.array_equal(images[..., 0], images[..., place]) for place in (1, 2)):
+    if not all(np.array_equal(images[..., 0], images[..., place]) for place in (1, 2)):
+        return
+    said = read_name(path, ".").contrast
+    if said not in (None, "FLAIR"):
         raise InputError(
             f"{path}: expected a FLAIR or all three contrasts as colours, found {said}"
         )
+    if len(np.unique(images)) == 2:
+        raise InputError(f"{path}: expected a scan, found two values only, as in a mask")

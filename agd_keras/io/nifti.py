@@ -29,6 +29,7 @@ from agd_keras.io.geometry import (
     slice_spacing,
     to_slices,
 )
+from agd_keras.io.label_names import holds_labels
 from agd_keras.io.resample import Placed, match_grids
 from agd_keras.io.unzip import read_range
 
@@ -210,6 +211,13 @@ def read_nifti(
             if image.ndim == 4 and image.shape[3] != 1 and (len(files) > 1 or len(contrasts) == 1):
                 raise InputError(f"{path}: expected 3 dimensions in a file for one contrast")
             volumes[channel] = _placed(path, image, place)
+    labels = [channel for channel, volume in volumes.items() if holds_labels(volume.voxels)]
+    if "FLAIR" in labels and not contrasts:
+        raise InputError(
+            f"{first}: expected a scan, found few values and all of them whole numbers, as in a "
+            "label map; --flair FILE if it is one"
+        )
+    notes += [f"warning: {channel} holds few values, as a label map does" for channel in labels]
     matched, moved = match_grids(volumes)
     affine = _affine_mm(first, source)
     plane = choose_plane(plane, affine, source.shape)

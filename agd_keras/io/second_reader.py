@@ -89,7 +89,7 @@ def _read_array(path: Path, numbers: Sequence[int]) -> tuple[list[int], np.ndarr
 def _read_volume(path: Path, numbers: Sequence[int], plane: str) -> tuple[list[int], np.ndarray]:
     from agd_keras.io.nifti import read_nifti
 
-    images = read_nifti(path.name, [path], plane=plane).images[..., 0]
+    images = read_nifti(path.name, [path], ("FLAIR",), plane=plane).images[..., 0]
     if len(images) != len(numbers):
         raise InputError(f"{path}: expected {len(numbers)} slices, found {len(images)}")
     return list(range(len(numbers))), images != 0

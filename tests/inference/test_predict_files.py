@@ -53,6 +53,7 @@ def _table(out) -> list[dict[str, str]]:
 def test_masks_overlays_and_table(tmp_path):
     array = _picture(tmp_path / "in" / "a.tif")
     volume = array[..., 1].T[..., None].repeat(3, axis=2).astype(np.int16)
+    volume[volume == 0] = np.arange((volume == 0).sum()) % 50  # a scan, no label map
     nibabel.Nifti1Image(volume, np.diag([-0.5, -2, 3, 1])).to_filename(tmp_path / "in" / "b.nii.gz")
     (tmp_path / "in" / "c").mkdir()
     shutil.copy(get_testdata_file("MR_small.dcm"), tmp_path / "in" / "c" / "d.dcm")

@@ -105,11 +105,34 @@ def test_nifti_of_every_orientation_gives_the_same_slices_and_mask(tmp_path, axe
 
 def test_slices_lie_as_in_lgg(tmp_path, read_paths):
     """Up the slices is up the head, down the rows is backwards, along the columns is leftwards."""
-    volume = np.zeros((9, 9, 9), np.float32)
+    volume = np.random.default_rng(0).random((9, 9, 9), np.float32)
     front_right_low = (8, 8, 0)  # of a volume whose axes run to the right, front and top
-    volume[front_right_low] = 1
+    volume[front_right_low] = 2
     nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "a.nii")
-    assert np.argwhere(read_paths(tmp_path / "a.nii").images[..., 1]).tolist() == [[0, 0, 0]]
+    flair = read_paths(tmp_path / "a.nii").images[..., 1]
+    assert np.argwhere(flair == flair.max()).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 1, 2, 4), (0, 255), tuple(range(12))])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_label_maps_that_no_name_tells_are_no_scans(tmp_path, read_paths, values, dtype):
+    """Masks called after the patient, in a folder of any name, would be predicted as a FLAIR."""
+    volume = np.random.default_rng(0).choice(np.array(values, dtype), (9, 8, 7))
+    path = tmp_path / "outlines" / "P_1.nii.gz"
+    path.parent.mkdir()
+    nibabel.Nifti1Image(volume, np.eye(4)).to_filename(path)
+    with pytest.raises(InputError, match=r"P_1.nii.gz: expected a scan, .* as in a label map"):
+        read_paths(path)
+    [told] = find_cases([], contrasts={"FLAIR": path})
+    assert any("FLAIR holds few values" in note for note in read_case(told).notes)
+
+
+def test_masks_in_pictures_that_no_name_tells_are_no_scans(tmp_path, read_paths):
+    mask = np.random.default_rng(0).choice(np.array([0, 255], "uint8"), (9, 8))
+    for image in (mask, np.stack([mask] * 3, axis=-1)):
+        Image.fromarray(image).save(tmp_path / "P_1.png")
+        with pytest.raises(InputError, match="two values only, as in a mask"):
+            read_paths(tmp_path / "P_1.png")
 
 
 def test_units_extensions_and_versions_survive(tmp_path, read_paths):
