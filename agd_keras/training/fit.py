@@ -1,5 +1,6 @@
 """Trains one network on the training patients of one fold."""
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +94,8 @@ def fit_fold(
     freeze(scored, options.freeze)  # its statistics are measured anew, but for these
     compile_model(scored, options, steps, heads=own_heads)
 
-    def stream(start: int, size: int | None = None):
+    @functools.cache  # what is traced for seconds, the calibration shares
+    def stream(start: int, size: int = config.data.image_size):
         data = make_dataset(
             cache,
             train,
@@ -116,7 +118,9 @@ def fit_fold(
             lambda image, masks: (image[own], {k: mask[own] for k, mask in masks.items()})
         )
 
-    calibration = stream(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
+    def calibration():
+        return stream(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
+
     reading = Calibration(regions=cache.regions)
     predictor = Predictor([scored], calibration=reading, preprocessor=cache.preprocessor)
     stages = stages_of(config)

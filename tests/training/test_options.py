@@ -203,7 +203,7 @@ def test_epochs_and_averages(epochs, ema, handed_on):
     assert fit["initial_epoch"] == 0
     scorer = fit["callbacks"][0]
     assert isinstance(scorer, ScoreValidation)
-    assert len(list(scorer.calibration)) == (fit_fold_module.CALIBRATION if ema else 0)
+    assert len(list(scorer.calibration())) == (fit_fold_module.CALIBRATION if ema else 0)
     assert len(streams) == (2 if ema else 1)
 
 
