@@ -320,6 +320,13 @@ def test_damaged_nnunet_folders(damage, messages, patients, tmp_path):
     [
         (lambda text: text.replace("x0/1.nii", "x0/9.nii"), "line 2: .*9.nii: no such file"),
         (lambda text: text.replace("phantom_002", "phantom_001"), "case phantom_001 stands twice"),
+        (lambda text: text.replace("phantom_002", "Phantom_001"), "case Phantom_001 stands twice"),
+        (lambda text: text.replace("x2/1.nii", "x0/1.nii"), "line 4: .*x0/1.nii: stands in line 2"),
+        (lambda text: text.replace("x2/0.nii", "x2/1.nii"), "line 4: .*x2/1.nii: stands in line 4"),
+        (
+            lambda text: text.replace("masks/2.nii", "x0/1.nii"),
+            "line 2, and the label of phantom_003",
+        ),
         (lambda text: text.replace("flair", "contrast", 1), "found 'contrast'"),
         (lambda text: text.replace("case", "name", 1), "expected the columns case"),
         (lambda text: text.replace("masks/2.nii", ""), "line 4: case phantom_003 has no label"),
