@@ -240,7 +240,7 @@ def read_case(source: CaseRef, descriptions: bool = False) -> Case:
     elif source.kind == "nifti":
         case = nifti.read_nifti(source.case_id, source.files, source.contrasts, *wanted)
     else:
-        if len(source.files) == 1:
+        if len(source.files) == 1 and not source.contrasts:
             _check_grey(source.files[0])
         case = pictures.read_pictures(source.case_id, source.files, *wanted)
     return replace(case, notes=(*source.notes, *case.notes))
