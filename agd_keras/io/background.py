@@ -12,6 +12,8 @@ LIMIT = 2.0**60
 BORDER = (9, 10)  # the share of the border that air has. In 8 bits, noise around one grey has less
 SHARE = 4  # air is at least one voxel in so many,
 DARKER = 1000  # one in so many others is darker,
+MUCH = 50  # of a border that is dark, no more than one voxel in so many is darker
+SAMPLE = 2**17  # voxels that tell
 AWAY = 8  # and away from it by at least one in so many parts of what brighter ones are
 
 
@@ -133,7 +135,10 @@ def settle_background(planes: np.ndarray) -> tuple[np.ndarray, float | None]:
 
 
 def is_dark_around(planes: np.ndarray) -> bool:
-    """Tells whether the border of the slices is darker than their mean, as it is around a head.
+    """Tells whether the border of the slices is dark, as it is around a head.
+
+    It is not darker than the mean; nor is much else darker than it, by what counts beside what the
+    bright voxels are above it, as where air is noise around the mean of the tissue.
 
     Args:
         planes: One channel whose background is settled, `(slices, height, width)`.
@@ -146,4 +151,9 @@ def is_dark_around(planes: np.ndarray) -> bool:
     >>> is_dark_around(np.pad(np.ones((1, 2, 2)), 1))
     True
     """
-    return bool(np.median(border(planes)) <= planes.mean(dtype=np.float64))
+    level = float(np.median(border(planes)))
+    if level > planes.mean(dtype=np.float64):
+        return False
+    sample = planes.ravel()[:: max(1, planes.size // SAMPLE)]
+    darker = level - (float(np.quantile(sample, 0.99)) - level) / AWAY
+    return bool(np.count_nonzero(sample < darker) * MUCH <= sample.size)

@@ -244,7 +244,7 @@ def read_case(source: CaseRef, descriptions: bool = False) -> Case:
     elif source.kind == "nifti":
         case = nifti.read_nifti(name, files, source.contrasts, *wanted, source.plane)
     else:
-        if len(files) == 1:
+        if len(files) == 1 and not source.contrasts:
             _check_grey(files[0])
         case = pictures.read_pictures(name, files, *wanted)
     return replace(case, notes=(*source.notes, *case.notes))

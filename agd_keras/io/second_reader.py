@@ -1,13 +1,13 @@
 """Masks of a second reader, in whichever of three layouts they lie."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import AXIAL, check_file, one_line
+from agd_keras.io.arrays import open_arrays
+from agd_keras.io.case import AXIAL
 from agd_keras.io.image_files import SUFFIXES, read_mask
 
 
@@ -69,10 +69,7 @@ def read_second(
 
 
 def _read_array(path: Path, numbers: Sequence[int]) -> tuple[list[int], np.ndarray]:
-    check_file(path)
-    with one_line(path, "NumPy archive"), np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile) or not zipfile.is_zipfile(path):
-            raise InputError(f"{path}: expected a NumPy archive")
+    with open_arrays(path) as archive:
         if not {"mask", "slices"} <= set(archive.files):
             raise InputError(f"{path}: expected `mask` and `slices` in it")
         mask, own = archive["mask"], archive["slices"]

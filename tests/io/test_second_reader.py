@@ -80,3 +80,10 @@ def test_damaged_and_missing(masks, tmp_path):
     write("nii.gz", tmp_path, masks)
     with pytest.raises(InputError, match="expected 2 slices, found 4"):
         read_second(tmp_path, "p", [3, 4])
+
+
+def test_an_archive_that_unfolds_to_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr("agd_keras.io.arrays._MAX_BYTES", 10_000)
+    np.savez_compressed(tmp_path / "p.npz", mask=np.zeros((4, 99, 99), bool), slices=NUMBERS)
+    with pytest.raises(InputError, match=r"p.npz: \d+ bytes unpacked, expected at most 10000"):
+        read_second(tmp_path, "p", NUMBERS)
