@@ -62,7 +62,8 @@ def make_folds(
     portions: of ten portions, the first of five folds. Without any test, the first portions
     validate and all others train: a model to give away, once others have said how good it is.
 
-    Splitting by slice (`record`) puts slices of one patient on both sides: its figures flatter.
+    Splitting by slice (`record`) puts slices of one patient into training and test, so that the
+    metrics are too high.
 
     Args:
         slices: The data set.

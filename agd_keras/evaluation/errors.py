@@ -3,9 +3,9 @@
 In this order, each within its own slice:
 
 - outline: within two pixels of the true outline, where two readers differ as well
-- missed: tumour in a slice in which nothing was found
+- missed: tumour in a slice in which nothing was marked
 - invented: marked in a slice without tumour
-- region: the rest, parts of the tumour left out or of its surround taken in
+- region: all others: parts of the tumour left out, or surroundings included
 """
 
 from collections.abc import Mapping, Sequence

@@ -13,14 +13,14 @@ from agd_keras.wording import counted
 GROUPS = ("pooled", "subject", "slice", "calibration", "confidence", "expected_volume")
 COLUMNS = ("accuracy", "precision", "recall", "f1", "iou", "bce", "mean dice", "median dice")
 RECORD_WISE = (
-    "Data split by slice: slices of one patient stand on both sides, in training and in test, and "
-    "the figures flatter. Those of a split by patient are the ones to expect on new patients."
+    "The data are split by slice: slices of one patient are in training and in test, so the "
+    "metrics are too high. For new patients, expect the metrics of a split by patient."
 )
 KINDS_IN_WORDS = {
     "outline": "within two pixels of the true outline",
-    "missed": "tumour in slices in which nothing was found",
+    "missed": "tumour in slices in which nothing was marked",
     "invented": "marked in slices without tumour",
-    "region": "the rest: parts left out, or surround taken in",
+    "region": "all others: parts left out, or surroundings included",
 }
 ANCHORS: tuple[dict[str, Any], ...] = (
     {
@@ -127,7 +127,7 @@ def warnings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if seen:
         were = f"{counted(patients, 'patient')} {'was' if seen == 1 else 'were'}"
         known = " (by name and by image)" if protocol.get("seen_by") else ""
-        text = f"{seen} of {were} trained or validated on{known}: the figures flatter."
+        text = f"{seen} of {were} trained or validated on{known}: the metrics are too high."
         found.append(("Seen in training.", text))
     if unlike := count_unlike(metrics["subjects"].values()):
         ways = ", ".join(f"{way} ({count})" for way, count in unlike.items())

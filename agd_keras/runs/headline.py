@@ -38,8 +38,8 @@ def headline(metrics: Mapping[str, Any]) -> str:
     >>> subject = {"mean_dice": 0.91, "ci95_dice": [0.88, 0.94]}
     >>> subjects = {"a": {"dice": 0.95, "voxels_true": 9}, "b": {"dice": 0.0, "voxels_true": 9}}
     >>> headline({"protocol": {}, "subject": subject, "subjects": subjects})
-    'Mean Dice 0.91 (95 % interval 0.88 to 0.94) over 2 patients. The worst is b with 0.00; of \
-1 patient with tumour nothing was found.'
+    'Mean Dice 0.91 (95 % interval 0.88 to 0.94) over 2 patients. The worst is b with 0.00; in \
+1 patient the tumour was missed completely.'
     """
     subject, patients = metrics["subject"], metrics["subjects"]
     interval = f" (95 % interval {_range(subject)})" if _range(subject) else ""
@@ -52,7 +52,7 @@ def headline(metrics: Mapping[str, Any]) -> str:
         return said
     worst = min(patients, key=lambda name: patients[name]["dice"])
     missed = sum(1 for one in patients.values() if one["voxels_true"] and not one["dice"])
-    also = f"; of {counted(missed, 'patient')} with tumour nothing was found" if missed else ""
+    also = f"; in {counted(missed, 'patient')} the tumour was missed completely" if missed else ""
     return f"{said} The worst is {worst} with {patients[worst]['dice']:.2f}{also}."
 
 
@@ -77,17 +77,17 @@ def main_metrics(metrics: Mapping[str, Any]) -> list[MainMetric]:
             "dice",
             "Dice coefficient",
             f"{subject['mean_dice']:.3f}{interval}",
-            "Twice the pixels that truth and prediction share, over the sum of both; 1 where they "
-            "are the same, 0 where they share none. Of each patient's whole stack, then the mean "
-            "over patients, in brackets a 95 % bootstrap interval of that mean.",
+            "Twice the pixels that truth and prediction share, divided by the sum of both: "
+            "1 if they are the same, 0 if they share none. It is computed for each patient's whole "
+            "stack; the value is the mean over patients, with a 95 % bootstrap interval.",
         ),
         MainMetric(
             "hd95",
             "95th percentile Hausdorff distance",
             _number(subject["mean_hd95"], 1, f" {'mm' if unit == 'mm' else 'pixels'}{over}"),
-            "How far the outlines of truth and prediction are apart, but for the farthest 5 %; "
-            "mean over the patients of whom neither mask is empty: a tumour that was missed whole "
-            "is not in it.",
+            "Distance between the outlines of truth and prediction, without the farthest 5 %; mean "
+            "over patients with two masks that are not empty. A tumour that was missed completely "
+            "is not included.",
         ),
         MainMetric(
             "nsd",
@@ -100,7 +100,7 @@ def main_metrics(metrics: Mapping[str, Any]) -> list[MainMetric]:
             "sensitivity",
             "Sensitivity (recall)",
             _number(pooled["recall"], 3),
-            "Share of the pixels of tumour that were marked, over all patients together: large "
+            "Share of the tumour pixels that were marked, over all patients together: large "
             "tumours weigh more.",
         ),
         MainMetric(

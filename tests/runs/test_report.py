@@ -123,7 +123,7 @@ def test_headline_and_units(metrics, unit, shown):
     changed["protocol"] = {"patients_seen_in_training": 0}
     said = headline(changed)
     assert "over 4 patients that the model was not trained on." in said
-    assert said.endswith("The worst is d with 0.00; of 1 patient with tumour nothing was found.")
+    assert said.endswith("The worst is d with 0.00; in 1 patient the tumour was missed completely.")
     assert main_metrics(changed)[2].name == f"Normalised surface Dice at {shown}"
     assert main_metrics(changed)[1].value.endswith(", over 3 patients")
 
@@ -175,23 +175,23 @@ def test_report_needs_no_other_file(page):
 
 
 def test_record_wise_figures_carry_a_warning(tmp_path, metrics, page):
-    assert "stand on both sides" not in page.text
+    assert "are in training and in test" not in page.text
     record = copy.deepcopy(metrics)
     record["protocol"]["split"] = "record"
     text = write_report(tmp_path, record, {}).read_text(encoding="utf-8")
-    assert "slices of one patient stand on both sides" in Page(text).text
+    assert "slices of one patient are in training and in test" in Page(text).text
     card = write_model_card(tmp_path / "MODEL_CARD.md", record, "m", "d", "l").read_text()
-    assert "slices of one patient stand on both sides" in card
-    assert "stand on both sides" in summary_table(record).caption
+    assert "slices of one patient are in training and in test" in card
+    assert "are in training and in test" in summary_table(record).caption
     record["protocol"]["patients_seen_in_training"] = 0
     text = write_report(tmp_path, record, {}).read_text(encoding="utf-8")
-    assert "stand on both sides" not in Page(text).text
+    assert "are in training and in test" not in Page(text).text
     assert summary_table(record).caption is None
 
 
 @pytest.mark.parametrize("split", ["subject", "record"])
 def test_patients_seen_in_training_carry_a_warning(tmp_path, metrics, split):
-    sentence = "2 of 3 patients were trained or validated on: the figures flatter."
+    sentence = "2 of 3 patients were trained or validated on: the metrics are too high."
     protocol = metrics["protocol"] | {"split": split, "patients_seen_in_training": 2}
     seen = {**metrics, "protocol": protocol}
     page = Page(write_report(tmp_path, seen, {}).read_text(encoding="utf-8"))
@@ -200,7 +200,7 @@ def test_patients_seen_in_training_carry_a_warning(tmp_path, metrics, split):
     assert dict(page.tables["protocol"])["patients seen in training"] == "2"
     for text in (page.text, card, caption):
         assert sentence in text
-        assert ("stand on both sides" in text) == (split == "record")
+        assert ("are in training and in test" in text) == (split == "record")
 
 
 @pytest.mark.parametrize("seen", [0, None])

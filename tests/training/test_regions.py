@@ -156,7 +156,7 @@ def test_figures_are_those_of_the_masks(run, labelled, labels):
 
 def test_report_has_tables_by_region(run):
     page = (run[0] / "report.html").read_text()
-    assert "All figures and pictures are of the region whole" in page
+    assert "All metrics and pictures are of the region whole" in page
     for heading in ("Figures by region", "Patients by region"):
         assert f"<summary>{heading}</summary>" in page
 
