@@ -1,5 +1,6 @@
 """Slices of another plane than axial: where they lie, and where their masks do."""
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import nibabel
@@ -15,6 +16,7 @@ from agd_keras.data.cache import build_cache
 from agd_keras.data.phantom import make_phantom
 from agd_keras.data.preprocessor import Preprocessor, preprocessor_of
 from agd_keras.errors import InputError
+from agd_keras.evaluation.readers import study_readers
 from agd_keras.export.web import export_web
 from agd_keras.inference.predict_case import predict_case
 from agd_keras.inference.predict_files import predict_files
@@ -244,6 +246,20 @@ def test_masks_maps_and_pictures_of_another_plane(tmp_path):
             assert (str(maps["plane"]), maps["entropy"].shape) == ("coronal", (22, 24, 20))
     predict_files(Lower(), [folder], tmp_path / "axial", plane="axial")
     assert points(nibabel.load(tmp_path / "axial" / "a_mask.nii.gz")) != expected
+
+
+def test_a_second_reader_of_volumes_in_any_plane(phantom, tmp_path):
+    """One who has marked the same, in files whose voxels lie in another order."""
+    write_volumes(tmp_path / "d", phantom, ("axial", "coronal", "sagittal"))
+    (tmp_path / "second").mkdir()
+    cases = [replace(ref, plane="auto") for ref in find_data_set(tmp_path / "d")]
+    for ref, codes in zip(cases, ("RAS", "LIP", "PIR"), strict=True):
+        label = nibabel.load(ref.label[0])
+        axes = orientations.io_orientation(label.affine)
+        turned = orientations.ornt_transform(axes, orientations.axcodes2ornt(tuple(codes)))
+        label.as_reoriented(turned).to_filename(tmp_path / "second" / f"{ref.case_id}.nii.gz")
+    found = study_readers(lambda case: np.zeros(case.images.shape[:3]), cases, tmp_path / "second")
+    assert [found["subjects"][ref.case_id]["readers"] for ref in cases] == [1, 1, 1]
 
 
 def test_the_page_shows_axial_slices_of_any_case(phantom, tmp_path):
