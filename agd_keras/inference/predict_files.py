@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,7 +169,6 @@ def predict_files(
     flat = mask_format == "nnunet"
     if flat:
         _check_flat([source.case_id for source in sources])
-    new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -253,9 +251,6 @@ def predict_files(
         finally:
             if len(rows) > len(failed):
                 write_csv(table, rows, _columns(regions))
-    if new and len(failed) == len(sources):
-        with suppress(OSError):  # unless something else was written there meanwhile
-            out.rmdir()
     if failed and len(sources) == 1:
         raise failed[0]
     if failed:
