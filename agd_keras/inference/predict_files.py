@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,7 +154,6 @@ def predict_files(
     sources = find_cases(inputs, channels, contrasts, wanted, missing, plane)
     if mask_format == "nnunet":
         _check_flat([source.case_id for source in sources])
-    new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -163,9 +161,6 @@ def predict_files(
     with locked(out, tidy=True):
         resolve_outputs(out, [TABLE], [], overwrite)  # another process may have ended meanwhile
         rows, failed = _predict_all(writer, sources, table, progress)
-    if new and len(failed) == len(sources):
-        with suppress(OSError):  # unless something else was written there meanwhile
-            out.rmdir()
     if failed and len(sources) == 1:
         raise failed[0]
     if failed:

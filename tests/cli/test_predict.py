@@ -103,7 +103,6 @@ def test_contrasts_and_channels_that_the_user_names(tmp_path, model, capsys):
         arguments = [together[0], *given, *options, str(tmp_path / "c")]
         assert predict.main(arguments) == 1
         assert reason in capsys.readouterr().err
-        assert not (tmp_path / "c").exists()
 
 
 def test_scans_unlike_the_training_data_are_told_at_the_end(tmp_path, small_phantom, capsys):

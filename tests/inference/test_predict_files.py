@@ -201,7 +201,7 @@ def test_a_file_that_cannot_grow_is_named(kind, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert f"{out}/a_mask{kind[1:]}: File too large" in str(error.value)
     assert "damaged" not in str(error.value)
-    assert not out.exists()
+    assert list(out.iterdir()) == []
 
 
 def test_a_full_disk_ends_the_batch_and_is_named(tmp_path, monkeypatch):
@@ -247,7 +247,7 @@ def test_a_single_bad_case_is_its_own_error_and_leaves_nothing(tmp_path):
     (tmp_path / "b.png").write_bytes(b"damaged")
     with pytest.raises(InputError, match="not a readable TIFF or PNG"):
         predict_files(Bright(), [tmp_path / "b.png"], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):
