@@ -12,7 +12,7 @@ LIMIT = 2.0**60
 BORDER = (9, 10)  # the share of the border that air has. In 8 bits, noise around one grey has less
 SHARE = 4  # air is at least one voxel in so many,
 DARKER = 1000  # one in so many others is darker,
-MUCH = 50  # of a border that is dark, no more than one voxel in so many is darker
+MUCH = 20  # of a border that is dark, no more than one voxel in so many is darker
 SAMPLE = 2**17  # voxels that tell
 AWAY = 8  # and away from it by at least one in so many parts of what brighter ones are
 

@@ -241,6 +241,10 @@ def stack_channels(
         with np.errstate(over="ignore", invalid="ignore"):
             images[..., place] = found.get(name, found[REFERENCE])
     present = [name for name in channels if name in found]
+    for name in present:
+        planes = images[..., channels.index(name)]
+        if planes.size and not finite(planes).any():
+            raise InputError(f"{path}: expected numbers in {name}, found none that is finite")
     notes += settle_channels(images, present, channels)
     return _compact(images), tuple(notes)
 

@@ -73,7 +73,10 @@ def _open(path: Path) -> "Nifti1Image":
         if header.get_data_dtype().kind not in "iuf":
             raise InputError(f"{path}: expected real numbers, found {header.get_data_dtype()}")
         needed = offset + prod(map(int, shape)) * header.get_data_dtype().itemsize
-        if not 0 <= offset <= _MAX_OFFSET or size * (_DEFLATE if compressed else 1) < needed:
+        if (
+            not header.sizeof_hdr <= offset <= _MAX_OFFSET
+            or size * (_DEFLATE if compressed else 1) < needed
+        ):
             raise InputError(f"{path}: truncated, or a damaged header ({size} bytes)")
         affine = header.get_best_affine()
         check_affine(path, affine)
@@ -258,9 +261,11 @@ def read_label_map(path: Path, affine: np.ndarray, plane: str = AXIAL) -> np.nda
 
 
 def _write(mask: np.ndarray, paths: Sequence[Path], source: "Nifti1Image", plane: str) -> None:
+    from nibabel.imageglobals import LoggingOutputSuppressor
+
     header = source.header.copy()
     header.set_data_dtype(np.uint8)
     header["cal_min"] = header["cal_max"] = 0  # the grey levels of the scan would hide the mask
     volume = np.ascontiguousarray(from_slices(mask, source.affine, plane), np.uint8)
-    with one_line(paths[0], "NIfTI header"):
+    with one_line(paths[0], "NIfTI header"), LoggingOutputSuppressor():
         type(source)(volume, source.affine, header).to_filename(paths[0])

@@ -513,3 +513,24 @@ def test_ranges_of_files(tmp_path_factory, content, start, length, part):
     whole = b"".join(parts)
     assert read_range(folder / "a", start, start + length) == content[start : start + length]
     assert read_range(folder / "a.gz", start, start + length) == whole[start : start + length]
+
+
+@pytest.mark.parametrize("offset", [0, 4, 347])
+def test_voxels_that_begin_within_the_header_are_refused(tmp_path, error_of, offset):
+    path = tmp_path / "a.nii"
+    nibabel.Nifti1Image(_volume(), np.eye(4)).to_filename(path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 108, offset)
+    path.write_bytes(content)
+    assert "damaged" in error_of(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e30])
+def test_a_scan_without_a_number_is_refused(tmp_path, error_of, value):
+    """An empty mask would be the answer."""
+    volume = np.full((4, 5, 6), value, np.float32)
+    nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "P_flair.nii")
+    assert "expected numbers in FLAIR, found none that is finite" in error_of(tmp_path)
+    nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "P_t1.nii")
+    nibabel.Nifti1Image(_volume((4, 5, 6)), np.eye(4)).to_filename(tmp_path / "P_flair.nii")
+    assert "expected numbers in T1, found none that is finite" in error_of(tmp_path)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import given
@@ -320,3 +321,23 @@ def test_case_and_contrast_of_a_name(case, pair, between):
     contrast, word = pair
     name = read_name(Path(f"{case}{between}{word}.nii.gz"), ".")
     assert (name.case, name.contrast, name.plain) == (case, contrast, True)
+
+
+def test_a_folder_for_each_contrast_called_like_its_file(tmp_path):
+    """As of old BraTS: the FLAIR alone would be predicted with the others at hand."""
+    for number, name in enumerate(("MR_Flair", "MR_T1", "MR_T1c"), start=1):
+        for patient in ("VSD.Brain.XX.O", "VSD.Brain.YY.O"):
+            folder = tmp_path / f"{patient}.{name}.{patient[10:11]}{number}"
+            folder.mkdir()
+            nibabel.Nifti1Image(np.zeros((2, 3, 4)), np.eye(4)).to_filename(
+                folder / f"{folder.name}.nii"
+            )
+    found = find_cases([tmp_path])
+    assert [one.case_id for one in found] == ["VSD.Brain.XX.O.MR", "VSD.Brain.YY.O.MR"]
+    for one in found:
+        assert one.contrasts == ("T1", "FLAIR", "T1c") and not one.problem
+        assert [path.stem.split("_")[1].split(".")[0] for path in one.files] == [
+            "T1",
+            "Flair",
+            "T1c",
+        ]
