@@ -232,6 +232,7 @@ def test_masks_maps_and_pictures_of_another_plane(tmp_path):
     volume = np.zeros((20, 22, 24), np.uint8)
     volume[3:9, 4:9, 2:20] = 200
     truth = np.where(np.arange(24) < 12, volume, 0)  # below: of the top rows nothing
+    volume[volume == 0] = np.arange((volume == 0).sum()) % 50  # a scan, no label map
     for codes in ("RAS", "PSL", "AIR"):
         folder = tmp_path / codes
         folder.mkdir()
