@@ -294,7 +294,7 @@ def test_a_sagittal_t1_beside_an_axial_flair(tmp_path):
         ds.save_as(path)
     _write(tmp_path / "f", 2, "t2_flair_tra", field(*SHAPE, AXIAL, 5, np.zeros(3)))
     case = read_case(*find_cases([tmp_path]))
-    assert case.notes[1:3] == ("T1c resampled to the FLAIR's grid", "T1 filled by FLAIR")
+    assert case.notes[1:] == ("T1c resampled to the FLAIR's grid", "T1 filled by FLAIR")
     np.testing.assert_allclose(case.images[..., 2], case.images[..., 1], atol=1e-3)
 
 
