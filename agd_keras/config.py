@@ -50,6 +50,10 @@ class DataConfig(Section):
     missing: Literal["fill", "error"] = Field(
         "fill", description="missing contrasts of a case: filled by FLAIR, or refused"
     )
+    plane: Literal["auto", "axial", "coronal", "sagittal"] = Field(
+        "axial",
+        description="in which the slices lie; auto: as acquired, across the largest spacing",
+    )
     regions: Annotated[
         dict[str, tuple[int, ...]] | Literal["dataset"], BeforeValidator(_as_regions)
     ] = Field(

@@ -30,7 +30,7 @@ def read_cases(root: Path, mask: str) -> Iterator[tuple[str, Case, np.ndarray]]:
         sources = find_cases(contrasts)
         if len(sources) != 1:
             raise InputError(f"{folder}: expected contrasts of one case, found {len(sources)}")
-        truth = read_nifti(mask, [folder / mask]).images[..., 0] > 0
+        truth = read_nifti(mask, [folder / mask], ("FLAIR",)).images[..., 0] > 0
         yield folder.name, read_case(sources[0]), truth
 
 

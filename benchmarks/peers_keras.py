@@ -138,7 +138,7 @@ class KerasPeer:
             nothing = {"subject": {"mean_dice": 0.0}, "pooled": {"iou": 0.0, "bce": 0.0}}
             average = ScoreValidation(
                 *(self.scored, lambda: nothing, folder, f"{folder}/model.keras"),
-                calibration=calibration,
+                calibration=lambda: calibration,
             )
             average.set_model(self.course.model)
             average.on_epoch_end(0, {"loss": 0.0})

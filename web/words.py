@@ -19,7 +19,7 @@ CONTRASTS = {
     **{"noAgent": "_NO_AGENT", "flair": "_FLAIR", "t1c": "_T1C", "t1": "_T1", "t2": "_T2"},
     **{"sequence": "_T1_SEQUENCE", "gluedAgent": "_GLUED_AGENT", "gluedPlain": "_GLUED_PLAIN"},
     **{"with": "_WITH", "beforeC": "_BEFORE_C", "other": "_OTHER", "onto": "_ONTO"},
-    "maybeOther": "_MAYBE_OTHER",
+    **{"maybeOther": "_MAYBE_OTHER", "notOnto": "_NOT_ONTO", "gradient": "_GRADIENT"},
 }
 LABELS = {"label": "_LABEL", "weakLabel": "_WEAK_LABEL", "truth": "_TRUTH"}
 

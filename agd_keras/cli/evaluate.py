@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_model_fn(parser)
     options.add_data_options(parser, "--data", required=False)
-    options.add_missing_option(parser)
+    options.add_reading_options(parser)
     parser.add_argument("--out", metavar="DIR", help="new folder for the results")
     options.add_mask_options(parser, "measure how well the model knows where it fails")
     parser.add_argument(
@@ -79,6 +79,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         layout=arguments.layout,
         persons=arguments.persons,
         missing=arguments.missing,
+        plane=arguments.plane,
     )
     common.print_table(summary_table(metrics))
     if study := metrics.get("readers"):

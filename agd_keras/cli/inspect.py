@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs `agd-inspect` and returns its exit status."""
     parser = common.parser("agd-inspect", DESCRIPTION)
     options.add_data_options(parser, "data", metavar="DATA")
+    options.add_plane_option(parser, "axial", "axial")
     parser.add_argument(
         "--pictures",
         metavar="DIR",
@@ -49,7 +50,9 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from agd_keras.runs.inspect_data import inspect_data
 
     report = inspect_data(
-        *(arguments.data, arguments.layout, arguments.persons), common.progress_bar("reading")
+        *(arguments.data, arguments.layout, arguments.persons),
+        common.progress_bar("reading"),
+        arguments.plane,
     )
     _print(report)
     if pictures:
@@ -92,14 +95,14 @@ def _print(report: "DataReport") -> None:
     print(f"{clean(report.root, MESSAGE)}: layout {report.layout}, {found}")
     table = Table()
     for column in ("case", "channels", "size", "mm", "axes", "range"):
-        table.add_column(column, overflow="fold")
-    for column in ("tumour", "ml"):
-        table.add_column(column, justify="right")
+        table.add_column(column, overflow="fold", no_wrap=column in ("size", "axes"))
+    for column in ("label", "voxels", "ml"):
+        table.add_column(column, justify="right", no_wrap=True)
     for case in report.cases:
         table.add_row(*_cells(case))
     common.print_table(table)
     print("size and mm: of slices, rows, columns; axes: where those of the file run to; range: by")
-    print("channel; tumour: voxels")
+    print("channel; label: values of the mask, all: those that are tumour")
     for person, cases in several.items():
         print(f"several scans of {clean(person)}: {_listed(cases)}")
     told = [f"{note} ({_listed(cases)})" for note, cases in report.told.items()]
@@ -112,7 +115,9 @@ def _print(report: "DataReport") -> None:
 
 def _cells(case: "CaseReport") -> list[str]:
     spacing = [f"{step:.4g}" for step in case.spacing] if case.spacing else []
-    volume = case.volume
+    labels = {str(value): voxels for value, voxels in sorted(case.labels.items())}
+    if case.voxels is not None and list(labels.values()) != [case.voxels]:
+        labels = {"all": case.voxels, **labels}
     unlabelled = "no label" if case.shape else "cannot be read"
     return [
         clean(case.ref.case_id),
@@ -121,8 +126,9 @@ def _cells(case: "CaseReport") -> list[str]:
         "x".join(spacing),
         case.orientation,
         ", ".join(f"{low:.4g}..{high:.4g}" for low, high in case.ranges),
-        unlabelled if case.voxels is None else f"{case.voxels:,}",
-        "" if volume is None else f"{volume:.1f}",
+        "\n".join(labels) or unlabelled,
+        "\n".join(f"{voxels:,}" for voxels in labels.values()),
+        "\n".join(f"{voxels * (case.voxel or 0):.1f}" for voxels in labels.values() if case.voxel),
     ]
 
 

@@ -261,13 +261,25 @@ def add_data_options(made: argparse.ArgumentParser, name: str, **how: Any) -> No
         )
 
 
-def add_missing_option(made: argparse.ArgumentParser) -> None:
-    """Adds `--missing`, to overrule what is stored with a model."""
+def add_reading_options(made: argparse.ArgumentParser) -> None:
+    """Adds `--missing` and `--plane`, to overrule what is stored with a model."""
     made.add_argument(
         "--missing",
         choices=MISSING,
         help="missing contrasts of a case: filled by FLAIR, or refused "
         "(default: as the model was trained)",
+    )
+    add_plane_option(made, None, "as the model was trained")
+
+
+def add_plane_option(made: argparse.ArgumentParser, default: str | None, told: str) -> None:
+    """Adds `--plane`, as the config describes it, with another default that the help tells."""
+    field = type(RunConfig.model_fields["data"].default).model_fields["plane"]
+    made.add_argument(
+        "--plane",
+        choices=get_args(field.annotation),
+        default=default,
+        help=f"{field.description} (default: {told})",
     )
 
 

@@ -4,7 +4,6 @@ import argparse
 import sys
 
 from agd_keras.cli import common, options
-from agd_keras.errors import InputError
 from agd_keras.training.quiet import load_keras
 
 _EPILOG = """\
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="NAME,...",
         help="order of channels of 4-D NIfTI and of files _0000, _0001, ...: t1,t1c,t2,flair",
     )
-    options.add_missing_option(parser)
+    options.add_reading_options(parser)
     parser.add_argument(
         "--series-descriptions",
         action="store_true",
@@ -86,11 +85,9 @@ def _contrasts(arguments: argparse.Namespace) -> dict[str, str]:
 def _predict(arguments: argparse.Namespace) -> None:
     channels: tuple[str, ...] = ()
     if arguments.channels:
-        from agd_keras.io.layouts.dataset_json import parse_channels
+        from agd_keras.io.layouts.dataset_json import parse_order
 
-        channels = parse_channels(arguments.channels.split(","))
-        if "FLAIR" not in channels:
-            raise InputError(f"--channels {arguments.channels}: expected flair among them")
+        channels = parse_order(arguments.channels)
     load_keras()
     options.import_model_fn(arguments)
     from agd_keras.inference.familiarity import UNLIKE
@@ -120,6 +117,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         contrasts=_contrasts(arguments),
         descriptions=arguments.series_descriptions,
         missing=arguments.missing,
+        plane=arguments.plane,
         familiarity=None if isinstance(predictor, ServingClient) else predictor.familiarity,
         progress=common.progress_bar("predicting"),
     )

@@ -21,6 +21,7 @@ FLAGS = {
     "--folds-file": "data.folds_file",
     "--channels": "data.channels",
     "--missing": "data.missing",
+    "--plane": "data.plane",
     "--image-size": "data.image_size",
     "--epochs": "training.epochs",
     "--monitor": "training.monitor",

@@ -25,6 +25,7 @@ FLAGS = {
     "--augment": "data.augment",
     "--channels": "data.channels",
     "--missing": "data.missing",
+    "--plane": "data.plane",
     "--image-size": "data.image_size",
     "--epochs": "training.epochs",
     "--batch-size": "training.batch_size",
@@ -137,7 +138,9 @@ def _as_init(arguments: argparse.Namespace, init: str) -> RunConfig:
 
     network = network_of(init)
     if arguments.preset and network.get("preset", arguments.preset) != arguments.preset:
-        raise InputError(f"--preset {arguments.preset}: {init} is of {network['preset']}")
+        raise InputError(
+            f"--preset {arguments.preset}: expected {network['preset']}, as --init {init}, or none"
+        )
     return options.read_config(arguments, FLAGS, below=network)
 
 

@@ -25,7 +25,7 @@ from agd_keras.files import unique_number
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import check_cases, problems_error
 from agd_keras.io.fingerprint import digest_cases, fingerprint_of
-from agd_keras.io.labels import read_values
+from agd_keras.io.labels import count_labels
 from agd_keras.regions import Regions
 
 CACHE_VERSION = 5
@@ -164,15 +164,14 @@ def build_cache(
     root = cache_root(root)
     if not cases:
         raise InputError("the data set has no cases")
-    channels, missing = preprocessor.channels, preprocessor.missing
-    cases = [replace(case, channels=channels, missing=missing) for case in sorted(cases)]
+    cases = [preprocessor.claim(case) for case in sorted(cases)]
     for case in cases:
         if not case.label:
             raise InputError(f"{case.files[0]}: expected a mask beside it")
     try:
         digests = digest_cases(cases)
     except InputError:
-        _check(cases)
+        _refuse(cases, check_cases(cases))
         raise
     data_fingerprint = fingerprint_of(digests)
     made_by = f"{CACHE_VERSION} {preprocessor}"
@@ -186,7 +185,6 @@ def build_cache(
     if (cache := _load(folder)) is not None:
         return replace(cache, digests=digests, regions=regions)
 
-    _check(cases)
     try:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
@@ -208,8 +206,8 @@ def build_cache(
     return replace(cache, folder=folder)
 
 
-def _check(cases: Sequence[CaseRef]) -> None:
-    if problems := check_cases(cases):
+def _refuse(cases: Sequence[CaseRef], problems: list[str]) -> None:
+    if problems:
         raise problems_error(os.path.commonpath([case.files[0].parent for case in cases]), problems)
 
 
@@ -230,8 +228,16 @@ def _load(folder: Path) -> Cache | None:
 
 def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> None:
     found = np.zeros(len(cache.bits), bool)  # of the regions, in any case
+    problems: dict[str, list[str]] = {}
 
     def prepare(ref: CaseRef) -> list[bool]:
+        try:
+            return write(ref)
+        except InputError as error:  # the others are read all the same, to list all problems
+            problems[ref.case_id] = check_cases([ref]) or [f"{ref.case_id}: {error}"]
+            return [False] * len(found)
+
+    def write(ref: CaseRef) -> list[bool]:
         own = make_entry(ref, cache.preprocessor, cache.bits)
         cache.cases[ref.case_id] = own.index
         np.packbits(own.label).tofile(cache.folder / f"{ref.case_id}.mask")
@@ -245,6 +251,7 @@ def _fill(cache: Cache, cases: Sequence[CaseRef], progress: Progress | None) -> 
             found |= own
             if progress:
                 progress(done, len(cases))
+    _refuse(cases, [line for ref in cases for line in problems.get(ref.case_id, ())])
     _check_regions(cases, found)
     index = {one.name: getattr(cache, one.name) for one in fields(cache)[2:-2]}
     index["preprocessor"] = cache.preprocessor.to_values()
@@ -255,7 +262,7 @@ def _check_regions(cases: Sequence[CaseRef], found: np.ndarray) -> None:
     """Refuses a region of which no case has a label; without regions, tumour may be missing."""
     for (name, values), any_case in zip(cases[0].regions.items(), found, strict=False):
         if not any_case:
-            own = sorted({value for case in cases for value in read_values(case)})
+            own = sorted({value for case in cases for value in count_labels(case)})
             wanted, listed = (", ".join(map(str, labels)) for labels in (values, own))
             raise InputError(
                 f"data.regions {name}: expected label {wanted} in some case, "

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from agd_keras.config import DataConfig
 from agd_keras.data.phantom import ensure_phantom
 from agd_keras.errors import InputError
-from agd_keras.io.case import CHANNELS, FILL
+from agd_keras.io.case import AXIAL, CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.data_set import find_data_set, recognise_layout
 from agd_keras.io.dataset_spec import FILE, read_spec
@@ -30,6 +30,7 @@ def find_data(
     channels: Sequence[str] = CHANNELS,
     missing: str = FILL,
     regions: Regions | str = MappingProxyType({}),
+    plane: str = AXIAL,
 ) -> list[CaseRef]:
     """Finds the cases of a data set, with their labels, and logs what was recognised.
 
@@ -41,6 +42,7 @@ def find_data(
         channels: Names of the channels to read, and
         missing: what becomes of those that a case lacks, see `stack_channels`.
         regions: See `resolve_regions` and `choose_regions`. Default: one of all labels.
+        plane: In which slices are to lie, see `choose_plane`; pictures are taken as they are.
 
     Returns:
         The cases, by name.
@@ -58,7 +60,7 @@ def find_data(
     cases = name_persons(find_data_set(root, True, layout, channels, missing), persons)
     cases = choose_regions(cases, resolve_regions(data, regions))
     _tell(root, layout, len(cases), len({case.patient_id for case in cases}))
-    return cases
+    return [replace(case, plane=plane) for case in cases]
 
 
 def cases_of(options: DataConfig) -> list[CaseRef]:
@@ -80,6 +82,7 @@ def cases_of(options: DataConfig) -> list[CaseRef]:
         options.channels,
         options.missing,
         options.regions,
+        options.plane,
     )
 
 

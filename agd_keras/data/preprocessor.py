@@ -1,7 +1,7 @@
 """What turns a case's images into network input, as one value that is kept with every model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from agd_keras.data.preprocess import (
 )
 from agd_keras.data.resize import resample
 from agd_keras.errors import InputError
-from agd_keras.io.case import CHANNELS, FILL, MISSING, REFERENCE
+from agd_keras.io.case import AXIAL, CHANNELS, FILL, MISSING, PLANES, REFERENCE
+from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.contrasts import CONTRASTS
 
 # By version what measures a patient: a function for each channel that normalises any part of it.
@@ -36,6 +37,7 @@ class Preprocessor:
         channels: Names of the network's channels, in their order.
         normalization: `"tissue"` or `"brain"`, see `normalize_patient`.
         missing: What becomes of channels that a patient lacks, see `stack_channels`.
+        plane: In which a patient's slices are to lie, see `choose_plane`.
         version: Of the arithmetic; a model keeps the one that it was trained with.
 
     Raises:
@@ -51,6 +53,7 @@ class Preprocessor:
     channels: tuple[str, ...] = CHANNELS
     normalization: str = "tissue"
     missing: str = FILL
+    plane: str = AXIAL
     version: int = PREPROCESS_VERSION
 
     def __post_init__(self) -> None:
@@ -69,6 +72,8 @@ class Preprocessor:
             raise InputError(f"channels {names!r}: expected {REFERENCE} among them")
         if self.missing not in MISSING:
             raise InputError(f"missing {self.missing!r}: expected one of {', '.join(MISSING)}")
+        if self.plane not in PLANES:
+            raise InputError(f"plane {self.plane!r}: expected one of {', '.join(PLANES)}")
         if self.normalization not in NORMALIZATIONS:
             raise InputError(
                 f"normalization {self.normalization!r}: expected one of {', '.join(NORMALIZATIONS)}"
@@ -78,6 +83,10 @@ class Preprocessor:
     def input_shape(self) -> tuple[int, int, int]:
         """Shape of a slice as the network takes it, `(height, width, channels)`."""
         return self.image_size, self.image_size, len(self.channels)
+
+    def claim(self, case: CaseRef) -> CaseRef:
+        """Has a case read as the network wants it: its channels, in its plane."""
+        return replace(case, channels=self.channels, missing=self.missing, plane=self.plane)
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
         """Makes network input of one patient's slices: per-patient normalisation, then resizing.
@@ -179,7 +188,9 @@ def preprocessor_of(data: DataConfig) -> Preprocessor:
     >>> preprocessor_of(DataConfig(normalization="brain")).normalization
     'brain'
     """
-    return Preprocessor(data.image_size, data.channels, data.normalization, data.missing)
+    return Preprocessor(
+        data.image_size, data.channels, data.normalization, data.missing, data.plane
+    )
 
 
 def preprocessor_for(input_shape: tuple[Any, ...], normalization: str = "tissue") -> Preprocessor:

@@ -10,8 +10,9 @@ import numpy as np
 from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
 from agd_keras.evaluation.compare import RESAMPLES, SEED, TextTable, with_interval
-from agd_keras.evaluation.evaluate import Predict, predict_labelled
+from agd_keras.evaluation.evaluate import Predict, check_probability
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.labels import read_labelled
 from agd_keras.io.second_reader import read_second
 from agd_keras.wording import counted
 
@@ -59,11 +60,13 @@ def study_readers(
     subjects = {}
     for ref in sorted(cases):
         patient = ref.case_id
-        found = read_second(folder, patient, ref.numbers)
+        case, truth = read_labelled(ref)
+        numbers = ref.numbers or range(1, len(truth) + 1)  # volumes number no slices
+        found = read_second(folder, patient, numbers, case.plane)
         if found is None:
             continue
         places, second = found
-        truth, probability = predict_labelled(predict, ref)
+        probability = check_probability(predict(case), truth.shape)
         if second.shape[1:] != truth.shape[1:]:
             sizes = " and ".join(f"{mask.shape[1]}x{mask.shape[2]}" for mask in (second, truth))
             raise InputError(f"{folder}: {patient}: masks of two sizes ({sizes})")

@@ -65,6 +65,7 @@ def model_card(
         usage=Markup(usage.strip()),
         channels=name_channels(preprocessor.channels),
         missing=MISSING[preprocessor.missing],
+        plane=preprocessor.plane,
         familiarity=familiarity,
         scans=counted(familiarity.scans, "scan") if familiarity else "",
         slices=counted(parity["slices"], "slice"),

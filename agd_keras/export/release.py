@@ -75,8 +75,7 @@ def load_source(model: str | Path, data: str | Path | None = None) -> Source:
     if is_artefact(find_model(model)):
         raise InputError(f"{model}: expected a .keras file or a run folder, found an export")
     predictor = load_predictor(model)
-    taken = predictor.preprocessor
-    samples = choose_samples(model, data, taken.channels, taken.missing, predictor.regions)
+    samples = choose_samples(model, data, predictor.preprocessor, predictor.regions)
     origin = find_origin(model, samples.scored)
     return Source(
         ensemble_model(predictor.models),

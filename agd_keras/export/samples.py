@@ -1,7 +1,7 @@
 """Which cases an exported model is compared on, and which ones its integers are fitted to."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +11,6 @@ import numpy as np
 
 from agd_keras.data.datasets import choose_regions, data_root, find_data
 from agd_keras.data.preprocessor import Preprocessor
-from agd_keras.io.case import CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.geometry import square_view
 from agd_keras.io.labels import read_labelled
@@ -47,8 +46,7 @@ class Samples:
 def choose_samples(
     model: str | Path,
     data: str | Path | None = None,
-    channels: Sequence[str] = CHANNELS,
-    missing: str = FILL,
+    preprocessor: Preprocessor | None = None,
     regions: Regions = MappingProxyType({}),
 ) -> Samples:
     """Picks cases by the run that a model lies in.
@@ -57,8 +55,7 @@ def choose_samples(
         model: A run folder, or a `.keras` file in one or elsewhere.
         data: `phantom` or a folder. By default the data of the run if it is still there, else
             `phantom`, which a logged line says.
-        channels: Names of the channels that the model takes, and
-        missing: what becomes of those that a case lacks, see `stack_channels`.
+        preprocessor: What makes the model's input. Default: that of one without its own.
         regions: What the model finds, see `choose_regions`.
 
     Returns:
@@ -87,8 +84,9 @@ def choose_samples(
         why = f"the data of the run, {own}, are not here" if own else "the model names no data"
         logger.warning("%s: %s, compared on the phantom; --data names others", model, why)
         data = "phantom"
-    cases = find_data(data, **how, channels=channels, missing=missing)
-    cases = choose_regions(cases, regions)
+    if preprocessor:
+        how |= {key: getattr(preprocessor, key) for key in ("channels", "missing", "plane")}
+    cases = choose_regions(find_data(data, **how), regions)
     if settings.get("split") == "subject":  # else no patient is new to the model
         known = {case.patient_id for case in cases}
         for fold in run.read_folds():

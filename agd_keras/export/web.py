@@ -13,7 +13,7 @@ from agd_keras.export import onnx, patient
 from agd_keras.export.parity import PARITY
 from agd_keras.export.release import CARD, RECORDS, check_out, describe, load_source, staging
 from agd_keras.files import write_text
-from agd_keras.io.case import CHANNELS
+from agd_keras.io.case import AXIAL, CHANNELS
 from agd_keras.regions import names_of
 from agd_keras.web import INDEX, find_page
 
@@ -46,7 +46,7 @@ def export_web(
 
     Raises:
         InputError: The page is not built, model, data or folder cannot be used, the model finds
-            several regions, or too much Dice is lost.
+            several regions or takes other slices than axial ones, or too much Dice is lost.
 
     Example:
 
@@ -60,6 +60,9 @@ def export_web(
     if source.preprocessor.channels != CHANNELS:
         taken = ", ".join(source.preprocessor.channels)
         raise InputError(f"--format web: the page takes {', '.join(CHANNELS)}, the model {taken}")
+    if source.preprocessor.plane != AXIAL:
+        plane = source.preprocessor.plane
+        raise InputError(f"--format web: the page takes axial slices, {model} plane {plane}")
     if found := names_of(source.calibration.regions):
         raise InputError(
             f"--format web: the page shows one region, {model} finds {', '.join(found)}"

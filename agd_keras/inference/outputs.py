@@ -12,7 +12,7 @@ import numpy as np
 from agd_keras.errors import InputError
 from agd_keras.files import unique_number
 from agd_keras.inference.uncertainty import UncertaintyMaps
-from agd_keras.io.case import Case
+from agd_keras.io.case import AXIAL, Case
 from agd_keras.io.nifti import SUFFIXES
 from agd_keras.io.volume import write_volume
 from agd_keras.region_masks import label_map, union
@@ -192,7 +192,7 @@ def write_masks(
     # A NIfTI scan writes its own header, compressed or not as the name of the file says.
     if mask_format == "source" or case.masks[0].endswith(SUFFIXES) or case.affine is None:
         return case.write_masks(mask, paths) or ()
-    write_volume(paths[0], mask.astype(np.uint8), case.affine)
+    write_volume(paths[0], mask.astype(np.uint8), case.affine, case.plane)
     return ()
 
 
@@ -209,40 +209,43 @@ def name_volumes(stem: str, case: Case, maps: Sequence[str]) -> list[str]:
     return [f"{stem}_{name}{suffix}" for name in maps]
 
 
-def write_volumes(
-    volumes: Mapping[str, np.ndarray], paths: Sequence[Path], affine: np.ndarray | None
-) -> None:
+def write_volumes(volumes: Mapping[str, np.ndarray], paths: Sequence[Path], case: Case) -> None:
     """Writes maps of a case to files named by `name_volumes`, float32.
 
     Args:
         volumes: By name of the map an array of shape `(slices, height, width)`.
         paths: A file for each.
-        affine: That of the case.
+        case: What was read.
     """
     for (name, values), path in zip(volumes.items(), paths, strict=True):
-        if affine is None:
+        if case.affine is None:
             named: dict[str, Any] = {name: values.astype(np.float32)}
             np.savez_compressed(path, **named)
         else:
-            write_volume(path, values.astype(np.float32), affine)
+            write_volume(path, values.astype(np.float32), case.affine, case.plane)
 
 
-def write_maps(maps: UncertaintyMaps, flair: np.ndarray, arrays: Path, picture: Path) -> None:
+def write_maps(maps: UncertaintyMaps, case: Case, arrays: Path, picture: Path) -> None:
     """Writes maps of uncertainty: all of them as arrays, those of one slice as a picture.
 
     Args:
         maps: Maps of shape `(slices, height, width)`, with an axis for the regions at the end where
             there are several; the picture shows the highest value over the regions.
-        flair: Array of shape `(slices, height, width)`.
+        case: What was read.
         arrays: An `.npz` file, float16: `probability`, and in nats `entropy` and
-            `mutual_information`.
+            `mutual_information`; and `plane`, in which the slices lie, if it is not axial.
         picture: A `.png` file: the slice with most entropy, in bits, so that 1 is the highest.
     """
     values = {name: getattr(maps, name) for name in MAPS}
-    np.savez_compressed(arrays, **{name: value.astype("f2") for name, value in values.items()})
+    kept = {name: value.astype("f2") for name, value in values.items()}
+    if case.plane != AXIAL:
+        kept["plane"] = np.array(case.plane)
+    np.savez_compressed(arrays, **kept)
     values = {name: union(value) for name, value in values.items()}
     place = int(values["entropy"].sum(axis=(1, 2)).argmax())
     shown = {"probability": values["probability"][place]}
     for name in MAPS[1:]:
         shown[f"{name.replace('_', ' ')} (bits)"] = values[name][place] / np.log(2)
-    overlays.maps(flair[place], shown, label="probability, or bits").savefig(picture, dpi=150)
+    overlays.maps(
+        case.flair[place], shown, label="probability, or bits", aspect=case.aspect
+    ).savefig(picture, dpi=150)

@@ -20,6 +20,7 @@ def draw_overlay(
     mask: np.ndarray,
     spacing: tuple[float, float, float] | None,
     numbers: Sequence[int] = (),
+    sides: str = "",
 ) -> Image.Image:
     """Draws the outline of the prediction on FLAIR, in up to nine slices from lowest to highest.
 
@@ -28,8 +29,8 @@ def draw_overlay(
         mask: Boolean array of shape `(slices, height, width)`. Its slices with tumour are shown,
             evenly chosen; the middle slice if there are none.
         spacing: Between slices, rows and columns in mm, for the proportions; None for square.
-            Where it is known so are the sides of the patient, which are marked R and L.
         numbers: What the slices are called, a number for each. Default: from 1 on.
+        sides: `Case.sides`, which are marked.
 
     Returns:
         The picture, with the number of each slice.
@@ -54,7 +55,7 @@ def draw_overlay(
     for place in places:
         drawn = Image.fromarray(_panel(flair[place], mask[place], white, (height, width)))
         number = numbers[place] if len(numbers) == len(mask) else place + 1
-        _label(drawn, f"{number}", sides=spacing is not None)
+        _label(drawn, f"{number}", sides)
         panels.append(np.asarray(drawn))
     across = int(np.ceil(np.sqrt(len(panels))))
     down = -(-len(panels) // across)
@@ -106,8 +107,8 @@ def _panel(image: np.ndarray, mask: np.ndarray, white: float, size: tuple[int, i
     return drawn
 
 
-def _label(panel: Image.Image, number: str, sides: bool) -> None:
-    """Writes the number of a slice and the sides of the patient, who is seen from below."""
+def _label(panel: Image.Image, number: str, sides: str) -> None:
+    """Writes the number of a slice and the sides of the patient."""
     text, font = ImageDraw.Draw(panel), ImageFont.load_default(LETTERS)
 
     def write(place: tuple[float, float], letters: str, anchor: str) -> None:
@@ -115,5 +116,5 @@ def _label(panel: Image.Image, number: str, sides: bool) -> None:
 
     write((MARGIN, MARGIN), number, "la")
     if sides:
-        write((MARGIN, panel.height / 2), "R", "lm")
-        write((panel.width - MARGIN, panel.height / 2), "L", "rm")
+        write((MARGIN, panel.height / 2), sides[0], "lm")
+        write((panel.width - MARGIN, panel.height / 2), sides[1], "rm")

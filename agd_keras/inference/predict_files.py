@@ -12,7 +12,7 @@ from agd_keras.inference.outputs import flat_name, resolve_outputs
 from agd_keras.inference.postprocess import THRESHOLD, Postprocessing
 from agd_keras.inference.uncertainty import PatientPredictor, UncertaintyPredictor
 from agd_keras.inference.write_case import CaseWriter, place_of
-from agd_keras.io.case import CHANNELS, FILL
+from agd_keras.io.case import AXIAL, CHANNELS, FILL
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases
 from agd_keras.locks import locked
@@ -68,6 +68,7 @@ def predict_files(
     contrasts: Mapping[str, str | Path] | None = None,
     descriptions: bool = False,
     missing: str | None = None,
+    plane: str | None = None,
     familiarity: Familiarity | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[dict[str, Any]]:
@@ -100,6 +101,7 @@ def predict_files(
         descriptions: Whether notes may hold descriptions of DICOM series, which are typed by hand.
         missing: What becomes of contrasts that a case lacks, see `stack_channels`. Default: as the
             model was trained.
+        plane: In which slices lie, see `choose_plane`. Default: as the model was trained.
         familiarity: What the predictor was trained on: in which ways a case is unlike it stands in
             the notes.
         progress: Called as `progress(done, total)`, in cases.
@@ -148,7 +150,8 @@ def predict_files(
     taken = getattr(predictor, "preprocessor", None)
     wanted = taken.channels if taken else CHANNELS
     missing = missing or (taken.missing if taken else FILL)
-    sources = find_cases(inputs, channels, contrasts, wanted, missing)
+    plane = plane or (taken.plane if taken else AXIAL)
+    sources = find_cases(inputs, channels, contrasts, wanted, missing, plane)
     if mask_format == "nnunet":
         _check_flat([source.case_id for source in sources])
     try:

@@ -51,8 +51,13 @@ def read_preprocessor(model: str | Path, input_shape: tuple[Any, ...]) -> Prepro
     if folds:
         first, *others = [read_preprocessor(fold, input_shape) for fold in folds]
         for fold, other in zip(folds[1:], others, strict=True):
-            if other != first:
-                raise InputError(f"{fold}: {other}, but {folds[0]}: {first}")
+            own, wanted = other.to_values(), first.to_values()
+            differ = [name for name in own if own[name] != wanted[name]]
+            if differ:
+                name = differ[0]
+                raise InputError(
+                    f"{fold}: expected {name} {wanted[name]}, as {folds[0]}, found {own[name]}"
+                )
         return first
     try:
         if values := read_stored(model, MEMBER, "preprocessor"):

@@ -102,7 +102,7 @@ class CaseWriter:
             changed = write_masks(case, masks, files["masks"], self.mask_format, self.regions)
             self._write_maps(files, case, maps, probability)
             for file in files["overlay"]:
-                picture = draw_overlay(case.flair, mask, case.spacing, source.numbers)
+                picture = draw_overlay(case.flair, mask, case.spacing, source.numbers, case.sides)
                 picture = add_title(picture, source.case_id, found["volume_mm3"], int(mask.sum()))
                 # The default saves a fiftieth of the bytes and takes as long as all else together.
                 picture.save(file, compress_level=1)
@@ -150,12 +150,12 @@ class CaseWriter:
         probability: np.ndarray,
     ) -> None:
         if maps:
-            write_maps(maps, case.flair, *files["uncertainty"])
+            write_maps(maps, case, *files["uncertainty"])
         if files["volumes"]:
             given = [getattr(maps, name) for name in MAPS] if maps else [probability]
             stacks = [one for maps_ in given for one in np.moveaxis(by_region(maps_), -1, 0)]
             named = dict(zip(self._map_names(), stacks, strict=False))
-            write_volumes(named, files["volumes"], case.affine)
+            write_volumes(named, files["volumes"], case)
 
     def _notes(self, source: CaseRef, case: Case, changed: Sequence[str]) -> str:
         unlike = self.familiarity.judge(case) if self.familiarity else []

@@ -12,6 +12,8 @@ LIMIT = 2.0**60
 BORDER = (9, 10)  # the share of the border that air has. In 8 bits, noise around one grey has less
 SHARE = 4  # air is at least one voxel in so many,
 DARKER = 1000  # one in so many others is darker,
+MUCH = 20  # of a border that is dark, at most one voxel in so many is darker
+SAMPLE = 2**17  # voxels that tell
 AWAY = 8  # and away from it by at least one in so many parts of what brighter ones are
 
 
@@ -133,7 +135,10 @@ def settle_background(planes: np.ndarray) -> tuple[np.ndarray, float | None]:
 
 
 def is_dark_around(planes: np.ndarray) -> bool:
-    """Tells whether the border of the slices is darker than their mean, as it is around a head.
+    """Tells whether the border of the slices is dark, as it is around a head.
+
+    It is not darker than the mean; nor, where it is nearly of one value, is much else darker than
+    it, by what counts beside the brightest: so lies air that is noise amid the values of tissue.
 
     Args:
         planes: One channel whose background is settled, `(slices, height, width)`.
@@ -146,4 +151,10 @@ def is_dark_around(planes: np.ndarray) -> bool:
     >>> is_dark_around(np.pad(np.ones((1, 2, 2)), 1))
     True
     """
-    return bool(np.median(border(planes)) <= planes.mean(dtype=np.float64))
+    low, level, high = np.quantile(border(planes), (0.25, 0.5, 0.75)).tolist()
+    if level > planes.mean(dtype=np.float64):
+        return False
+    sample = planes.ravel()[:: max(1, planes.size // SAMPLE)]
+    away = (float(np.quantile(sample, 0.99)) - level) / AWAY
+    amid = high - low < away and np.count_nonzero(sample < level - away) * MUCH > sample.size
+    return not amid

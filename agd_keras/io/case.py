@@ -16,6 +16,8 @@ from agd_keras.text import clean
 
 CHANNELS = ("T1", "FLAIR", "T1c")  # as networks take them unless told otherwise
 REFERENCE = "FLAIR"  # whose grid the others are brought to, and which stands in for missing ones
+AUTO, AXIAL = "auto", "axial"
+PLANES = (AUTO, AXIAL, "coronal", "sagittal")  # in which slices may lie
 FILL, ERROR = MISSING = ("fill", "error")  # what becomes of missing ones
 
 # What a case may be: 512 x 512 x 512 voxels a channel (1.5 GiB as float32 in three channels), 2048
@@ -29,8 +31,10 @@ MAX_FILE_BYTES = 2**31
 class Case:
     """One patient's slices as the network wants them, and the way back to the source's geometry.
 
-    Slices lie as in LGG: the first is the lowest, rows run from anterior to posterior, columns from
-    the patient's right to the left, so that the nose points up and left is on the right.
+    Axial slices lie as in LGG: the first is the lowest, rows run from anterior to posterior,
+    columns from the patient's right to the left, so that the nose points up and left is on the
+    right. Others have the top of the head up: coronal ones from front to back with left on the
+    right, sagittal ones from left to right with the nose on the left.
 
     Args:
         images: Array of shape `(slices, height, width, channels)`; finite values of any scale.
@@ -43,8 +47,9 @@ class Case:
             DICOM several masks, with an axis at the end, and their names as `regions`.
         notes: What a user should know about how the images were read.
         affine: Array of shape `(4, 4)`, from voxels `(i, j, k)` of the source to mm to the right,
-            anterior and superior, see `to_axial`; None for pictures.
+            anterior and superior, see `to_slices`; None for pictures.
         channels: Contrast of each channel of the images, FLAIR among them.
+        plane: In which the slices lie, a key of `geometry.AXES`; pictures are taken for axial.
     """
 
     images: np.ndarray
@@ -54,6 +59,22 @@ class Case:
     notes: tuple[str, ...] = ()
     affine: np.ndarray | None = None
     channels: tuple[str, ...] = CHANNELS
+    plane: str = AXIAL
+
+    @property
+    def aspect(self) -> float:
+        """Height of a pixel over its width."""
+        return self.spacing[1] / self.spacing[2] if self.spacing else 1.0
+
+    @property
+    def sides(self) -> str:
+        """What is on the left of a slice and on its right: of right, left, anterior, posterior.
+
+        Empty for pictures, which do not tell.
+        """
+        if self.affine is None:
+            return ""
+        return "AP" if self.plane == "sagittal" else "RL"
 
     @property
     def flair(self) -> np.ndarray:
@@ -220,6 +241,10 @@ def stack_channels(
         with np.errstate(over="ignore", invalid="ignore"):
             images[..., place] = found.get(name, found[REFERENCE])
     present = [name for name in channels if name in found]
+    for name in present:
+        planes = images[..., channels.index(name)]
+        if planes.size and not finite(planes).any():
+            raise InputError(f"{path}: expected numbers in {name}, found none that is finite")
     notes += settle_channels(images, present, channels)
     return _compact(images), tuple(notes)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agd_keras.io.case import CHANNELS, FILL
+from agd_keras.io.case import AXIAL, CHANNELS, FILL
 from agd_keras.regions import Regions
 
 
@@ -27,6 +27,7 @@ class CaseRef:
         problem: Why the case cannot be read, in one line; empty if it can.
         channels: Names of the channels that are read of it, in their order.
         missing: What becomes of those that it lacks, see `stack_channels`.
+        plane: In which its slices are to lie, one of `PLANES`.
         regions: What of the label is wanted, each region by its values; empty for one region of all
             values that are tumour.
 
@@ -48,6 +49,7 @@ class CaseRef:
     problem: str = field(default="", compare=False)
     channels: tuple[str, ...] = field(default=CHANNELS, compare=False)
     missing: str = field(default=FILL, compare=False)
+    plane: str = field(default=AXIAL, compare=False)
     regions: Regions = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ one pattern a kind of word; names are read as words, never as strings of letters
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 CONTRASTS = ("T1", "FLAIR", "T1c", "T2")
@@ -14,7 +15,8 @@ _PLANE = r"(?:ax|axial|sag|sagittal|cor|coronal|tra|trans|3d|2d)"
 _AGENT = (
     r"gad[a-z]*|gd|gddtpa|gddota|dotarem|clariscan|multihance|magnevist|prohance|omniscan|vueway|"
     r"elucirem|ce|km|kontrast[a-z]*|contrast[a-z]*|mdc|enh|enhanced|enhancement|"
-    r"inj|civ|injection|injecte[e]?|postcontrast|post(?:gd|gad[a-z]*|km|ce|contrast[a-z]*)"
+    r"inj|civ|injection|injecte[e]?|delay(?:ed)?|"
+    r"(?:post|nach|mit|m|n)(?:gd|gad[a-z]*|km|ce|contrast[a-z]*|kontrast[a-z]*)"
 )
 _BOTH = (
     r"w[\s_]?(?:/|&|\+|-|and)?[\s_]?w/?o|"
@@ -22,29 +24,37 @@ _BOTH = (
     r"(?:without|ohne|sin|sans|senza|sem)"
 )
 _POST = r"post|pos|after|nach|apres|dopo|despues|with|w|mit|avec|con|plus"
-_PRE = r"pre|before|vor|avant|prima|antes"
-_WITHOUT = r"without|wo|ohne|sans|sin|sem|senza|zonder|no|non|not|kein|keine"
+_PRE = r"pre|prae|pra|before|vor|fore|foer|voor|avant|prima|antes|przed|pred|innan|inden|ennen"
+_WITHOUT = (
+    r"without|wo|ohne|sans|sin|sem|senza|zonder|utan|uten|uden|bez|ilman|minus|"
+    r"no|non|not|kein|keine"
+)
 _PLAIN = (
     r"blanco|nativ|native|nativo|basal|basale|unenhanced|nonenhanced|noncontrast|nongad|nogad|"
     r"nogd|nocontrast|"
-    r"pre(?:gd|gad[a-z]*|km|ce|contrast[a-z]*|inj)"
+    r"(?:pre|prae|pra|vor|ohne|o|v)(?:gd|gad[a-z]*|km|ce|contrast[a-z]*|kontrast[a-z]*|inj)"
 )
 # What else than an agent there may be none of.
 _NOT_AGENT = ("fs", "fat", "fatsat", "sat", "mt", "mtc", "gap", "motion", "sense", "angulation")
 # After which something may have happened to the patient, rather than an injection.
 _EVENT = (
-    r"op|ops|operative|operativ|operatively|operation|operatorio|operatoire|surgery|surgical|"
-    r"quirurgico|qx|rt|rtx|xrt|radiation|radiotherapy|radio|chemo|chemotherapy|treatment|tx|therapy|"
-    r"biopsy|bx|sx|resection|craniotomy|debulking|gamma|gk|litt|laser|avastin|rad|"
+    r"op|ops|operativ[a-z]*|operation|operatorio|operatoire|surg[a-z]*|chirurg[a-z]*|exerese|"
+    r"quirurgico|qx|rt|rtx|xrt|radiat[a-z]*|radiothera[a-z]*|radio|bestrahlung|irradiation|srs|"
+    r"chemo[a-z]*|treat[a-z]*|tx|therapy|therapie|tmz|avastin|bev|bevacizumab|gamma|gammaknife|gk|"
+    r"cyberknife|biopsy|biopsie|bx|sx|rese[ck]t[a-z]*|craniotomy|debulking|litt|laser|rad|"
     r"ictal|partum|trauma|stroke|dbs|implant|processing|processed|proc"
 )
 _EVENTS = re.compile(rf"(?:{_PRE}|{_POST})(?:{_EVENT}|operat[a-z]*|surg[a-z]*|quirurg[a-z]*)")
 _NO_AGENT = re.compile(
-    r"|none?|no|n|nil|null|na|n a|0+( 0+)?( ?ml)?|false|unknown|unk|not?\b.*|without\b.*|"
-    r"kein\w*|keine?s?\b.*|ohne\b.*|sans\b.*|sin\b.*|senza\b.*|nessuno|aucune?|ninguno|pre|native?"
+    r"|n|nil|null|nan|na|n a|0+( 0+)?( ?ml)?|zero|f|false|(?:none?|not?|nein)\b.*|"
+    r"no(?:ne|n)?[ck]on\w*|(?:without|kein\w*|keine?s?|ohne|sans|sin|senza|sem|utan|uten|uden)\b.*|"
+    r"w ?o\b.*|nc|unk|unknown|unbekannt|undefined|unspecified|blank|x+|anonym\w*|removed|"
+    r"de ?identified|pas de\b.*|nessuno|aucune?|ninguno|geen|ingen|"
+    r"(?:pre|prae|vor)\b.*|native?|plain|unenh\w*|"
+    r"saline|nacl|o2|oxygen|oral"  # given, and not seen in a head
 )
 
-_FLAIR = re.compile(r"(?!non?|t1)\w*flair\w*|t2f|darkfl\w*|dafl|spcir\w*|\w*spacefl")
+_FLAIR = re.compile(r"(?!non?|t1)\w*flair\w*|t2f|\w*darkfl\w*|dafl|spcir\w*|\w*spacefl")
 _T1C = re.compile(r"(?:ct1|cet1|gdt1|gadt1|postt1|kmt1)(?:w|wi)?")
 _T1 = re.compile(rf"{_PLANE}?[rse]?t1(?!\d)([a-z0-9+]*)")
 _T1_SEQUENCE = re.compile(
@@ -54,16 +64,17 @@ _T2 = re.compile(rf"{_PLANE}?[rse]?t2(?!\d)([a-z0-9]*)")
 _GLUED_AGENT = re.compile(
     r"(?:wi?)?(?:c|ce|cm|pc)\+?|.*(?:gd|gado?|gadolinium|gadovist|km|post|post[a-z]+|contrast|kontrast)"
 )
-_GLUED_PLAIN = re.compile(r"pre|nativ|ohne|sans|without|wo(?!r)|no(?:n|c|gd|gad|km)")
+_GLUED_PLAIN = re.compile(r"pra?e|pra|vor|nativ|ohne|sans|without|wo(?!r)|no(?:n|c|gd|gad|km)")
 _WITH = ("with", "mit", "avec", "con", "com")
 _BEFORE_C = ("t1", "t1w", "w", "with")
 _OTHER = re.compile(
     r"\w?adc\w*|\w{0,3}dwi\w*|diff?|diffusion|dti|dki|dsi|noddi|hardi|tensor|trace\w*|b\d{3,4}|"
     r"colfa|swi\w*|swan|swip|venbold|medic|hemo|qsm|[mp]ip|m?inip|mip\w+|tof|mra|mrv|angio\w*|pc3d|"
-    r"perf\w*|pwi|dsc|dce|asl|pcasl|pasl|(?:r|rel)?cb[vf]|(?:rel)?mtt|ttp|tmax|ktrans|pbp|gbp|bold|"
+    r"venogra\w*|arteriogra\w*|perf\w*|pwi|dsc|dce|asl|pcasl|pasl|(?:r|rel)?cb[vf]|(?:rel)?mtt|ttp|tmax|ktrans|pbp|gbp|bold|"
     r"rest\d*|fmri|ep2d|localiz[eo]r\w*|localiser\w*|loc|\w*scout\w*|survey|topogram|posdisp|"
     r"phoenix\w*|smartbrain|calib\w*|shim|fieldmap|fmap|fieldmapping|b1map|subtraction|subtracted|"
-    r"subtract|subtr|stir|psir|dir|pd|pdw|pdt2|[rt][12]map|[rt][12]rho|t2s|t2star\w*|mrs|press|"
+    r"subtract|subtr|difference|differenz|ratio|stir|psir|dir|pd|pdw|pdt2|dp|dpw|[rt][12]map|"
+    r"relax\w*|[rt][12]rho|t2s|t2star\w*|mrs|press|"
     r"spectro\w*|csi|svs|cest|spine|cervical|thoracic|lumbar|neck|orbits?|iac|iam|sella|"
     r"pituitary|hypophys\w*|map|maps|inv1|inv2|suv|screensave|report"
 )
@@ -73,6 +84,9 @@ _MAYBE_OTHER = re.compile(
 )
 # Of a word for one volume brought to another: what follows names the other.
 _ONTO = ("to", "into", "onto", "in", "on", "reg", "coreg", "registered", "space", "res")
+_NOT_ONTO = ("space", "res")  # a sequence, and the end of `hi res`, where T2 and FLAIR are around
+# With T2, of T2*.
+_GRADIENT = re.compile(r"f?gre|ffe|fl[23]d\w*|mpgr|merge|flash")
 
 
 def words_of(text: str) -> list[str]:
@@ -91,8 +105,15 @@ def words_of(text: str) -> list[str]:
     >>> words_of("AX_T1 +C (3D)"), words_of("Visit1_t2_tirm_dark-fluid")
     (['ax', 't1', 'gd', '3d'], ['visit1', 't2', 'tirm', 'darkfluid'])
     """
-    text = text.lower().translate(str.maketrans("éèêàáíóúü", "eeeaaiouu"))
+    text = unicodedata.normalize("NFD", text.lower()).replace("ø", "o").replace("ł", "l")
+    text = "".join(letter for letter in text if not unicodedata.combining(letter))
     for pattern, word in (
+        (r"(?<![a-z])k\.[\s_]?m\.?", " km "),
+        (r"(?<![a-z])([monv])\.[\s_]?km(?![a-z])", r" \1km "),
+        (rf"(?<![a-z])for(?=[\s_](?:{_AGENT})(?![a-z]))", " fore "),  # as in Danish
+        (r"(?<![a-z])post[\s_]?(?:-|minus)[\s_]?pre?(?![a-z])", " subtraction "),
+        # Not of BIDS, where it is a subject.
+        (r"(?<![a-z0-9])subs?(?![a-z0-9]|[\s_-]?\d|-[a-z0-9]+_)", " subtraction "),
         (
             rf"(?<![a-z])(?:{_BOTH})(?![a-z])(?:[\s_]?(?:{_AGENT})(?![a-z]))?",
             " ",
@@ -100,7 +121,7 @@ def words_of(text: str) -> list[str]:
         (r"(?<![a-z])(?:w[/-]o|s/c)(?![a-z])", " without "),
         (r"(?<![a-z])w/c(?![a-z])", " gd "),
         (r"(?<![a-z])w/", " with "),
-        (r"dark[\s_-]?fluid", " darkfluid "),
+        (r"dark[\s_-]?fl(?:u?id[a-z]*|u|air)?(?![a-z])", " darkfluid "),
         (r"(?<![a-z])da[\s_-]fl(?![a-z])", " dafl "),
         (r"(?<![a-z])spc[\s_-]ir(?![a-z])", " spcir "),
         (r"(?<![a-z0-9])t2[\s_-]?(?:\*|star)", " t2star "),
@@ -229,7 +250,10 @@ def name_contrast(text: str | Sequence[str], agent: str = "") -> str | None:
     words = words_of(text) if isinstance(text, str) else list(text)
     kinds = [kind_of(word) for word in words]
     for place, word in enumerate(words):
-        if word in _ONTO and any(kinds[:place]) and any(kinds[place + 1 :]):
+        before, behind = set(kinds[:place]) - {None}, set(kinds[place + 1 :]) - {None}
+        if word in _NOT_ONTO and before == {"T2"} and "FLAIR" in behind:
+            continue
+        if word in _ONTO and before and behind:
             words, kinds = words[:place], kinds[:place]
             break
     if any(map(_OTHER.fullmatch, words)) or set(kinds) - {None} == {OTHER}:
@@ -241,4 +265,6 @@ def name_contrast(text: str | Sequence[str], agent: str = "") -> str | None:
         return "T1c" if enhanced or (enhanced is None and agent_given(agent)) else "T1"
     if "FLAIR" in kinds:
         return "FLAIR"
-    return "T2" if "T2" in kinds else None
+    if "T2" in kinds:
+        return OTHER if any(map(_GRADIENT.fullmatch, words)) else "T2"
+    return None

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from agd_keras.errors import InputError
+from agd_keras.wording import counted
 
 FILE = "dataset.json"
 _MAX_BYTES = 2**26
@@ -20,6 +21,7 @@ class DatasetSpec(BaseModel):
         labels: By name the values of a label, several for a region, without background.
         ignore: The value of pixels that nobody has labelled, if there is one.
         file_ending: Of images and labels.
+        cases: Number of cases to train on, if it is told.
 
     Reference:
         https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md
@@ -37,11 +39,23 @@ class DatasetSpec(BaseModel):
     labels: dict[str, tuple[int, ...]] = {}
     ignore: int | None = None
     file_ending: str = ".nii.gz"
+    cases: int | None = None
 
     @property
     def values(self) -> tuple[int, ...]:
         """All values that a label may have beside 0, in order."""
         return tuple(sorted({value for values in self.labels.values() for value in values}))
+
+    def miscounted(self, path: Path, found: int) -> list[str]:
+        """Says so in a line if there are more cases or fewer than told.
+
+        Args:
+            path: The `dataset.json`.
+            found: Number of cases with images.
+        """
+        if self.cases in (None, found):
+            return []
+        return [f"{path}: numTraining {self.cases}, but imagesTr has {counted(found, 'case')}"]
 
 
 def read_content(path: Path) -> Any:
@@ -156,4 +170,5 @@ def parse_spec(content: dict[str, Any], path: Path = Path(FILE)) -> DatasetSpec:
         labels=labels,
         ignore=ignore,
         file_ending=str(content.get("file_ending") or ".nii.gz"),
+        cases=content["numTraining"] if type(content.get("numTraining")) is int else None,
     )

@@ -2,26 +2,26 @@
 
 from collections.abc import Sequence
 from functools import partial
+from os.path import commonpath
 from pathlib import Path
 
-import numpy as np
-
 from agd_keras.errors import InputError
-from agd_keras.io.case import CHANNELS, FILL, Case, one_line, stack_channels
+from agd_keras.io.case import AUTO, AXIAL, CHANNELS, FILL, Case, one_line, stack_channels
 from agd_keras.io.dicom_candidate import read_candidates
 from agd_keras.io.dicom_choice import choose_series
 from agd_keras.io.dicom_decode import read_header
 from agd_keras.io.dicom_seg import write_segmentation
 from agd_keras.io.dicom_series import read_series
-from agd_keras.io.geometry import axial_spacing, to_axial
+from agd_keras.io.geometry import choose_plane, slice_spacing, to_slices
 from agd_keras.io.resample import Placed, match_grids
 
 _MAGIC = slice(128, 132)
 _START = 512  # bytes that hold the class of a file
 _ASKED = 8  # files of a folder for their study, if the first are none
 
-# The class of a DICOMDIR, as the header of every DICOM file has it: little endian, explicit.
+# Classes as the header of every DICOM file has them: little endian, explicit.
 _DIRECTORY = b"UI\x14\x001.2.840.10008.1.3.10"
+_MR_IMAGE = b"UI\x1a\x001.2.840.10008.5.1.4.1.1.4\0"
 
 
 def is_dicom(path: Path) -> bool:
@@ -56,6 +56,23 @@ def is_directory(path: Path) -> bool:
     False
     """
     return _DIRECTORY in _start(path)
+
+
+def is_mr_image(path: Path) -> bool:
+    """Says by its first bytes alone whether a file is a single MR image.
+
+    Args:
+        path: Any file.
+
+    Returns:
+        False also where it cannot be read.
+
+    Example:
+
+    >>> is_mr_image(Path("none.dcm"))
+    False
+    """
+    return _MR_IMAGE in _start(path)
 
 
 def _start(path: Path) -> bytes:
@@ -136,6 +153,7 @@ def read_dicom(
     descriptions: bool = False,
     channels: Sequence[str] = CHANNELS,
     missing: str = FILL,
+    plane: str = AXIAL,
 ) -> Case:
     """Reads DICOM files as one case.
 
@@ -150,6 +168,7 @@ def read_dicom(
         descriptions: Whether notes may hold SeriesDescriptions, which are typed by hand.
         channels: Names of the channels wanted, and
         missing: what becomes of those that are not there, see `stack_channels`.
+        plane: In which the slices lie, see `choose_plane`.
 
     Returns:
         The `Case`; its mask is a DICOM segmentation that refers to the FLAIR.
@@ -163,7 +182,7 @@ def read_dicom(
 
     >>> case = read_dicom("patient", sorted(Path("patient").iterdir()))  # doctest: +SKIP
     """
-    path = files[0] if len(files) == 1 else files[0].parent
+    path = files[0] if len(files) == 1 else Path(commonpath([file.parent for file in files]))
     notes: list[str] = []
     if contrasts:
         chosen: dict[str, list[Path]] = {}
@@ -171,7 +190,7 @@ def read_dicom(
             if contrast in channels:
                 chosen.setdefault(contrast, []).append(file)
     else:
-        chosen, notes = choose_series(path, files, descriptions, channels)
+        chosen, notes = choose_series(path, files, descriptions, channels, plane)
     found = {contrast: read_series(chosen[contrast]) for contrast in chosen}
     source = found["FLAIR"]
     volumes = {
@@ -179,15 +198,20 @@ def read_dicom(
         for contrast, one in found.items()
     }
     matched, moved = match_grids(volumes)
-    axial = {contrast: to_axial(volume, source.affine) for contrast, volume in matched.items()}
-    images, filled = stack_channels(path, axial, channels, missing)
-    slices, rows, columns = axial_spacing(source.affine)
-    if source.volume.shape[2] == 1:
-        if np.abs(source.affine[:3, 2]).argmax() != 2:
-            raise InputError(f"{path}: expected an axial slice, found one in another plane")
+    affine, shape = source.affine, source.volume.shape
+    plane = choose_plane(plane, affine, shape)
+    stacks = {contrast: to_slices(volume, affine, plane) for contrast, volume in matched.items()}
+    images, filled = stack_channels(path, stacks, channels, missing)
+    slices, rows, columns = slice_spacing(affine, plane)
+    if shape[2] == 1:
+        if choose_plane(AUTO, affine, shape) != plane:
+            article = "an" if plane == AXIAL else "a"
+            raise InputError(
+                f"{path}: expected {article} {plane} slice, found one in another plane"
+            )
         slices = source.thickness
-    write = partial(write_segmentation, path=path, source=source)
+    write = partial(write_segmentation, path=path, source=source, plane=plane)
     notes += [*source.notes, *moved, *filled]
     masks = (f"{name}_mask.dcm",)
     spacing = (slices, rows, columns)
-    return Case(images, spacing, masks, write, tuple(notes), source.affine, tuple(channels))
+    return Case(images, spacing, masks, write, tuple(notes), affine, tuple(channels), plane)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import one_line
+from agd_keras.io.case import AXIAL, one_line
 from agd_keras.io.contrasts import OTHER, agent_given, enhancement, name_contrast, words_of
 from agd_keras.io.dicom_decode import read_header
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _TAGS = [
     *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
     *("ProtocolName", "Modality", "ImageType", "ContrastBolusAgent", "ContrastBolusAgentSequence"),
+    *("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastBolusStartTime"),
     *("AcquisitionContrast", "ScanningSequence", "EchoTime", "RepetitionTime", "InversionTime"),
     *("Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient"),
     *("SliceThickness", "SpacingBetweenSlices"),
@@ -99,9 +100,12 @@ class Candidate:
 
     @cached_property
     def agent(self) -> bool:
-        """Whether a tag names a contrast agent."""
-        sequence = self.headers[0].get("ContrastBolusAgentSequence")
-        return agent_given(self.text("ContrastBolusAgent")) or bool(sequence)
+        """Whether a tag names a contrast agent, or tells of one where none is named."""
+        header, name = self.headers[0], self.text("ContrastBolusAgent").strip()
+        if name or header.get("ContrastBolusAgentSequence"):
+            return agent_given(name) or bool(header.get("ContrastBolusAgentSequence"))
+        amount = _number(header, "ContrastBolusVolume", "ContrastBolusTotalDose")
+        return amount > 0 or bool(header.get("ContrastBolusStartTime"))
 
     @cached_property
     def contrast(self) -> str | None:
@@ -150,12 +154,12 @@ class Candidate:
         return None
 
     @cached_property
-    def axial(self) -> bool:
-        """Whether its planes are closest to axial ones."""
+    def plane(self) -> str:
+        """The plane that its slices are closest to, empty where nothing tells."""
         for value in _values(self.headers[0], "ImageOrientationPatient"):
             row, column = np.array(value, float).reshape(2, 3)
-            return int(np.abs(np.cross(row, column)).argmax()) == 2
-        return False
+            return ("sagittal", "coronal", AXIAL)[int(np.abs(np.cross(row, column)).argmax())]
+        return ""
 
     @cached_property
     def original(self) -> bool:
@@ -183,7 +187,7 @@ class Candidate:
         """What series on one grid have in common."""
         header = self.headers[0]
         size = (header.get("Rows"), header.get("Columns"), self.slices)
-        return (*size, self.axial, round(self.extent))
+        return (*size, self.plane, round(self.extent))
 
 
 def read_candidates(path: Path, files: Sequence[Path]) -> list[Candidate]:

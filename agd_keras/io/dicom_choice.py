@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import CHANNELS, REFERENCE, one_line
+from agd_keras.io.case import AUTO, AXIAL, CHANNELS, REFERENCE, one_line
 from agd_keras.io.contrasts import OTHER, enhancement, words_of
 from agd_keras.io.dicom_candidate import Candidate, read_candidates
 
 HOW = "--flair, --t1 and --t1c with the folder or a file of a series say which is which"
 
+_SHOWN = 20  # series left out
 _COVERS = 0.9  # of the largest: as good
 
 
@@ -30,12 +31,14 @@ def _list(found: Sequence[Candidate], numbers: dict[int, str]) -> str:
     return ", ".join(shown + ([f"{len(found) - 6} more"] if len(found) > 6 else []))
 
 
-def _best(contrast: str, found: list[Candidate], flair: Candidate | None) -> list[Candidate]:
+def _best(
+    contrast: str, found: list[Candidate], flair: Candidate | None, plane: str
+) -> list[Candidate]:
     """Those of the series of one contrast that are as good as the best of them."""
 
     def rank(one: Candidate) -> tuple[bool, ...]:
         late = contrast == "FLAIR" and bool(one.agent or enhancement(words_of(one.raw)))
-        return one.axial, one.original, not late
+        return one.plane == plane, one.original, not late
 
     best = [one for one in found if rank(one) == max(map(rank, found))]
     best = [one for one in best if one.extent >= _COVERS * max(other.extent for other in best)]
@@ -53,17 +56,20 @@ def choose_series(
     files: Sequence[Path],
     descriptions: bool = False,
     channels: Sequence[str] = CHANNELS,
+    plane: str = AXIAL,
 ) -> tuple[dict[str, list[Path]], list[str]]:
     """Chooses the series of each contrast.
 
-    Axial ones are preferred to others, original to derived, those that cover more of the head to
-    those that cover less, a FLAIR before contrast agent to one after it.
+    Axial ones, or those of another plane that is wanted, are preferred to others, original to
+    derived, those that cover more of the head to those that cover less, a FLAIR before contrast
+    agent to one after it.
 
     Args:
         path: The file or folder, for the error.
         files: DICOM files in any order.
         descriptions: Whether notes may hold SeriesDescriptions, which are typed by hand.
         channels: The contrasts wanted.
+        plane: In which the slices are to lie; of `auto`, axial ones are preferred as well.
 
     Returns:
         Files by contrast, and notes on what was taken for what.
@@ -88,9 +94,10 @@ def choose_series(
                 f"{_list(found, numbers)}; {HOW}"
             )
         chosen: dict[str, Candidate] = {}
+        preferred = AXIAL if plane == AUTO else plane
         for contrast in sorted(channels, key=lambda name: (name != REFERENCE, name)):
             if by_contrast[contrast]:
-                best = _best(contrast, by_contrast[contrast], chosen.get("FLAIR"))
+                best = _best(contrast, by_contrast[contrast], chosen.get("FLAIR"), preferred)
                 if len(best) > 1:
                     raise InputError(
                         f"{path}: {len(best)} series for {contrast}: {_list(best, numbers)}; {HOW}"
@@ -108,8 +115,7 @@ def choose_series(
     taken = [f"{key}: series {say(chosen[key])}" for key in channels if key in chosen]
     notes = [", ".join(taken) + (", taken as FLAIR, since nothing tells" if silent else "")]
     left = [one for one in found if one not in chosen.values()]
-    if left and descriptions:
-        notes.append(f"left out: series {', '.join(map(say, left))}")
-    elif left:
-        notes.append(f"left out: {len(left)} series")
+    if left:
+        more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        notes.append(f"left out: series {', '.join(map(say, left[:_SHOWN]))}{more}")
     return {key: chosen[key].files for key in channels if key in chosen}, notes

@@ -130,7 +130,7 @@ def read_frames(path: Path) -> tuple["Dataset", np.ndarray]:
     Raises:
         InputError: It is damaged, too large, no grey MR image, or cannot be decoded here.
     """
-    from pydicom.pixels import get_decoder, pixel_array
+    from pydicom.pixels import get_decoder
 
     with one_line(path, "DICOM file"):
         header = read_header(path)
@@ -146,17 +146,48 @@ def read_frames(path: Path) -> tuple["Dataset", np.ndarray]:
             # With a table of its own, other bytes could be decoded than those that are checked.
             header.pop("ExtendedOffsetTable", None)
             _check_streams(path, header, shape)
-        frames = pixel_array(header, allow_excess_frames=False).reshape(shape).astype(np.float32)
+        frames = _stored_values(header, shape)
         del header.PixelData
         for place, frame in enumerate(frames):
             scale = functional_group(header, place, "PixelValueTransformationSequence")
             if scale is not None:
                 slope = number(scale, "RescaleSlope", 1)
-                if slope == 0:
-                    raise InputError(f"{path}: RescaleSlope is 0, expected another number")
+                intercept = number(scale, "RescaleIntercept", 0)
+                if slope == 0 or not np.isfinite([slope, intercept]).all():
+                    raise InputError(
+                        f"{path}: RescaleSlope is {slope:g} and RescaleIntercept {intercept:g}, "
+                        "expected finite numbers, the first not 0"
+                    )
                 frame *= slope
-                frame += number(scale, "RescaleIntercept", 0)
+                frame += intercept
     return header, frames
+
+
+def _stored_values(header: "Dataset", shape: tuple[int, int, int]) -> np.ndarray:
+    """Decodes the pixels, float32, with not-a-number for padding that is no dark value."""
+    from pydicom.pixels import pixel_array
+
+    stored = int(header.BitsStored)
+    high = int(header.get("HighBit") or stored - 1)
+    above = high + 1 - stored  # bits by which values lie higher in their words than pydicom reads
+    if above > 0 and high < header.BitsAllocated and "PixelData" in header:
+        header.BitsStored = high + 1
+    values = pixel_array(header, allow_excess_frames=False).reshape(shape)
+    header.BitsStored = stored
+    if above > 0:
+        # Some headers merely say so: then values need no more bits than are stored.
+        low = -(2 ** (stored - 1)) if values.dtype.kind == "i" else 0
+        small = low <= values.min() and values.max() < low + 2**stored
+        if not small or not (values & (2**above - 1)).any():
+            values = values >> above
+    frames = values.astype(np.float32)
+    padding = header.get("PixelPaddingValue")
+    if isinstance(padding, int) and padding:
+        limit = header.get("PixelPaddingRangeLimit")
+        ends = np.array([padding, limit if isinstance(limit, int) else padding])
+        ends = ends.astype(values.dtype)  # the signedness of the two may differ
+        frames[(values >= ends.min()) & (values <= ends.max())] = np.nan
+    return frames
 
 
 def _check_header(path: Path, header: "Dataset") -> tuple[int, int, int]:
@@ -168,6 +199,8 @@ def _check_header(path: Path, header: "Dataset") -> tuple[int, int, int]:
     for name in _IDENTITY:
         if not identifier(header, name):
             raise InputError(f"{path}: expected the attribute {name}, which masks refer to")
+    if header.get("ModalityLUTSequence"):
+        raise InputError(f"{path}: expected RescaleSlope, found a table of values instead")
     if "PixelData" not in header:
         raise InputError(f"{path}: expected an image, found a DICOM file without PixelData")
     shape = int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns)

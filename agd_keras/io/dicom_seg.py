@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agd_keras.io.case import one_line
+from agd_keras.io.case import AXIAL, one_line
 from agd_keras.io.dicom_decode import silence
 from agd_keras.io.dicom_header import COPIED, copied_values
 from agd_keras.io.dicom_series import Series
-from agd_keras.io.geometry import from_axial
+from agd_keras.io.geometry import from_slices
 from agd_keras.region_masks import by_region
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def write_segmentation(
     path: Path,
     source: Series,
     regions: Sequence[str] = (),
+    plane: str = AXIAL,
 ) -> tuple[str, ...]:
     """Writes a mask as a DICOM segmentation object of one segment, "tumour", made by a machine.
 
@@ -42,12 +43,13 @@ def write_segmentation(
     being written or read.
 
     Args:
-        mask: Bool array of shape `(slices, height, width)`, slices upwards, as in `Case.images`,
-            with an axis for several regions at its end.
+        mask: Bool array of shape `(slices, height, width)`, slices as in `Case.images`, with an
+            axis for several regions at its end.
         paths: The one file to write.
         path: The file or folder that the series was read from, which an error names.
         source: The series.
         regions: Names of several regions.
+        plane: In which the slices lie.
 
     Returns:
         Notes on what was left out or changed.
@@ -71,7 +73,7 @@ def write_segmentation(
     silence()
     labels = regions or ("tumour",)
     stacks = [
-        from_axial(one, source.affine).transpose(2, 1, 0)
+        from_slices(one, source.affine, plane).transpose(2, 1, 0)
         for one in np.moveaxis(by_region(mask), -1, 0)
     ]
     frames = np.ascontiguousarray(np.stack(stacks, axis=-1), np.uint8)

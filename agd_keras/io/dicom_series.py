@@ -220,8 +220,13 @@ def read_series(files: Sequence[Path]) -> Series:
     check_affine(path, affine)
     if len(spaces) > 1:  # anonymisers may take it away, or change it by file
         unusual += ("several FrameOfReferenceUIDs in one series, taken for one",)
+    volume = np.stack([plane.pixels for plane in planes]).transpose(2, 1, 0)
+    padding = np.isnan(volume)
+    if padding.any() and not padding.all():
+        volume[padding] = volume[~padding].min()
+        unusual += (f"{padding.sum()} voxels of padding taken as background",)
     return Series(
-        volume=np.stack([plane.pixels for plane in planes]).transpose(2, 1, 0),
+        volume=volume,
         affine=affine,
         thickness=planes[0].thickness,
         positions=positions,

@@ -10,7 +10,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.io import dicom, nifti, pictures
-from agd_keras.io.case import CHANNELS, FILL, Case, check_file
+from agd_keras.io.case import AXIAL, CHANNELS, FILL, Case, check_file
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.image_files import SUFFIXES as PICTURES
 from agd_keras.io.label_names import is_label, is_label_folder
@@ -102,6 +102,7 @@ def find_cases(
     contrasts: Mapping[str, str | Path] | None = None,
     wanted: Sequence[str] = CHANNELS,
     missing: str = FILL,
+    plane: str = AXIAL,
 ) -> list[CaseRef]:
     """Finds the cases that files and folders hold, by name; of DICOM, by a look at the header.
 
@@ -119,6 +120,7 @@ def find_cases(
             `T2`: one more case, as the user says.
         wanted: Names of the channels to read, and
         missing: what becomes of those that a case lacks, see `stack_channels`.
+        plane: In which the slices are to lie, see `choose_plane`; pictures are taken as they are.
 
     Returns:
         The cases, each with a name of its own that is a relative path.
@@ -160,7 +162,8 @@ def find_cases(
             found += [CaseRef(path.stem, kind, (path,)) for path in paths]
     if contrasts:
         found.append(_as_told(contrasts, wanted))
-    return [replace(one, channels=tuple(wanted), missing=missing) for one in _unique(found)]
+    names = tuple(wanted)
+    return [replace(one, channels=names, missing=missing, plane=plane) for one in _unique(found)]
 
 
 def _as_told(contrasts: Mapping[str, str | Path], wanted: Sequence[str]) -> CaseRef:
@@ -233,26 +236,29 @@ def read_case(source: CaseRef, descriptions: bool = False) -> Case:
     """
     if source.problem:
         raise InputError(source.problem)
+    name, files = source.case_id, source.files
     wanted = (source.channels, source.missing)
     if source.kind == "dicom":
         told = (source.contrasts, descriptions)
-        case = dicom.read_dicom(source.case_id, source.files, *told, *wanted)
+        case = dicom.read_dicom(name, files, *told, *wanted, source.plane)
     elif source.kind == "nifti":
-        case = nifti.read_nifti(source.case_id, source.files, source.contrasts, *wanted)
+        case = nifti.read_nifti(name, files, source.contrasts, *wanted, source.plane)
     else:
-        if len(source.files) == 1:
-            _check_grey(source.files[0])
-        case = pictures.read_pictures(source.case_id, source.files, *wanted)
+        if len(files) == 1 and not source.contrasts:
+            _check_grey(files[0])
+        case = pictures.read_pictures(name, files, *wanted)
     return replace(case, notes=(*source.notes, *case.notes))
 
 
 def _check_grey(path: Path) -> None:
-    """Refuses a picture of one contrast whose name says that it is no FLAIR."""
-    said = read_name(path, ".").contrast
-    if said in (None, "FLAIR"):
-        return
+    """Refuses a picture of one contrast whose name says that it is no FLAIR, and a mask."""
     images = pictures.read_pictures(path.stem, [path]).images
-    if all(np.array_equal(images[..., 0], images[..., place]) for place in (1, 2)):
+    if not all(np.array_equal(images[..., 0], images[..., place]) for place in (1, 2)):
+        return
+    said = read_name(path, ".").contrast
+    if said not in (None, "FLAIR"):
         raise InputError(
             f"{path}: expected a FLAIR or all three contrasts as colours, found {said}"
         )
+    if len(np.unique(images)) == 2:
+        raise InputError(f"{path}: expected a scan, found two values only, as in a mask")

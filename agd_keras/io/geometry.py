@@ -1,9 +1,9 @@
-"""Between a scanner's array of voxels and axial slices that lie as in LGG.
+"""Between a scanner's array of voxels and slices of a plane; axial ones lie as in LGG.
 
 The slices of LGG go from the lowest to the highest, with the nose up: rows run from anterior to
 posterior. Left and right cannot be told in a symmetric head; they are DICOM slices as they were
 stored, whose columns run to the patient's left (radiological convention). In the words of NIfTI,
-columns, rows and slices run to L, P and S.
+columns, rows and slices run to L, P and S. Coronal and sagittal slices have the top of the head up.
 
 An oblique volume is not resampled: each axis is taken for the anatomical one closest to it, so that
 the way back is exact, voxel for voxel.
@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import MAX_VOXELS
+from agd_keras.io.case import AUTO, AXIAL, MAX_VOXELS
 
-AXIAL = ("L", "P", "S")
+# By plane, where columns, rows and slices run to.
+AXES = {AXIAL: ("L", "P", "S"), "coronal": ("L", "I", "P"), "sagittal": ("P", "I", "R")}
+_THICKER = 1.01  # less is rounding
 _MAX_ASPECT = 8.0  # a field of view longer than that is no head
 
 
@@ -37,12 +39,61 @@ def check_affine(path: Path, affine: np.ndarray) -> None:
         raise InputError(f"{path}: expected an affine with three independent axes")
 
 
-def to_axial(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Views a volume as axial slices that lie as in LGG.
+def choose_plane(plane: str, affine: np.ndarray, shape: tuple[int, ...]) -> str:
+    """Says in which plane the slices of a volume are to lie.
+
+    Args:
+        plane: One of `PLANES`; `auto` is the plane that was acquired: across the axis with a single
+            voxel, else across that with the largest spacing, and axial where none is larger.
+        affine: Array of shape `(4, 4)`, voxel indices to mm to the right, anterior and superior.
+        shape: Of the volume, `(i, j, k)`.
+
+    Returns:
+        A key of `AXES`.
+
+    Example:
+
+    >>> choose_plane("auto", np.diag([1.0, 6.0, 1.0, 1.0]), (256, 20, 256))
+    'coronal'
+    """
+    if plane != AUTO:
+        return plane
+    counts = {name: shape[_voxel_axes(affine, name)[2]] for name in AXES}
+    if single := [name for name in AXES if counts[name] == 1]:
+        return single[0]
+    spacing = {name: slice_spacing(affine, name)[0] for name in AXES}
+    thickest = max(spacing, key=lambda name: spacing[name])
+    return thickest if spacing[thickest] > _THICKER * spacing[AXIAL] else AXIAL
+
+
+def turn(slices: np.ndarray, plane: str, wanted: str = AXIAL) -> np.ndarray:
+    """Views slices of one plane as those of another.
+
+    Args:
+        slices: Array of shape `(slices, height, width)`, and any axes behind.
+        plane: In which they lie, a key of `AXES`.
+        wanted: In which they are to lie.
+
+    Example:
+
+    >>> turn(np.zeros((20, 256, 200, 3)), "coronal").shape
+    (256, 20, 200, 3)
+    """
+    from nibabel import orientations
+
+    transform = orientations.ornt_transform(
+        *(orientations.axcodes2ornt(AXES[name][::-1]) for name in (plane, wanted))
+    )
+    return orientations.apply_orientation(slices, transform)
+
+
+def to_slices(volume: np.ndarray, affine: np.ndarray, plane: str = AXIAL) -> np.ndarray:
+    """Views a volume as slices; axial ones lie as in LGG.
 
     Args:
         volume: Array of shape `(i, j, k)`.
         affine: Array of shape `(4, 4)`, voxel indices to mm to the right, anterior and superior.
+        plane: In which the slices lie, a key of `AXES`.
 
     Returns:
         View of shape `(slices, height, width)`.
@@ -50,24 +101,25 @@ def to_axial(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     Example:
 
     >>> volume = np.zeros((7, 8, 9))
-    >>> volume[0, 0, 0] = 1  # of a RAS volume: right, posterior, inferior
-    >>> slices = to_axial(volume, np.eye(4))
-    >>> slices.shape, slices[0, 7, 0].item()
-    ((9, 8, 7), 0.0)
+    >>> volume[0, 0, 0] = 1  # of a RAS volume: left, posterior, inferior
+    >>> slices = to_slices(volume, np.eye(4))
+    >>> slices.shape, slices[0, 7, 6].item()
+    ((9, 8, 7), 1.0)
     """
     from nibabel import orientations
 
     axes = orientations.io_orientation(affine)
-    transform = orientations.ornt_transform(axes, orientations.axcodes2ornt(AXIAL))
+    transform = orientations.ornt_transform(axes, orientations.axcodes2ornt(AXES[plane]))
     return orientations.apply_orientation(volume, transform).transpose(2, 1, 0)
 
 
-def from_axial(slices: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Undoes `to_axial`.
+def from_slices(slices: np.ndarray, affine: np.ndarray, plane: str = AXIAL) -> np.ndarray:
+    """Undoes `to_slices`.
 
     Args:
         slices: Array of shape `(slices, height, width)`.
-        affine: The affine that `to_axial` was given.
+        affine: The affine that `to_slices` was given, and
+        plane: the plane.
 
     Returns:
         View of shape `(i, j, k)`.
@@ -75,26 +127,28 @@ def from_axial(slices: np.ndarray, affine: np.ndarray) -> np.ndarray:
     Example:
 
     >>> volume = np.arange(24).reshape(2, 3, 4)
-    >>> sagittal = np.array([[0, 0, -1, 0], [1, 0, 0, 0], [0, -2, 0, 0], [0, 0, 0, 1]])
-    >>> bool((from_axial(to_axial(volume, sagittal), sagittal) == volume).all())
+    >>> affine = np.array([[0, 0, -1, 0], [1, 0, 0, 0], [0, -2, 0, 0], [0, 0, 0, 1]])
+    >>> slices = to_slices(volume, affine, "coronal")
+    >>> bool((from_slices(slices, affine, "coronal") == volume).all())
     True
     """
     from nibabel import orientations
 
     axes = orientations.io_orientation(affine)
-    transform = orientations.ornt_transform(orientations.axcodes2ornt(AXIAL), axes)
+    transform = orientations.ornt_transform(orientations.axcodes2ornt(AXES[plane]), axes)
     return orientations.apply_orientation(slices.transpose(2, 1, 0), transform)
 
 
-def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
-    """Returns the distances between axial slices, rows and columns.
+def slice_spacing(affine: np.ndarray, plane: str = AXIAL) -> tuple[float, float, float]:
+    """Returns the distances between slices, rows and columns.
 
     They are those of parallel planes and lines: of slices shifted against each other, as by a
     tilted gantry, the product of all three is still the volume of a voxel, and that of the last two
     the area of a pixel.
 
     Args:
-        affine: As for `to_axial`.
+        affine: As for `to_slices`, like
+        plane: the plane.
 
     Returns:
         Three distances in the unit of the affine.
@@ -103,16 +157,21 @@ def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
 
     >>> sheared = np.diag([1.0, 2.0, 5.0, 1.0])
     >>> sheared[1, 2] = 3
-    >>> axial_spacing(sheared)
+    >>> slice_spacing(sheared)
     (5.0, 2.0, 1.0)
     """
-    from nibabel import orientations
-
-    world = list(orientations.io_orientation(affine)[:, 0].astype(int))
-    column, row, slice_ = (affine[:3, world.index(axis)] for axis in range(3))
+    column, row, slice_ = (affine[:3, axis] for axis in _voxel_axes(affine, plane))
     normal = np.cross(column, row)
     columns, area = np.linalg.norm(column), np.linalg.norm(normal)
     return float(abs(normal @ slice_) / area), float(area / columns), float(columns)
+
+
+def _voxel_axes(affine: np.ndarray, plane: str) -> list[int]:
+    """The axes of a volume along which columns, rows and slices are counted."""
+    from nibabel import orientations
+
+    world = orientations.io_orientation(affine)[:, 0].tolist()
+    return [world.index(axis) for axis in orientations.axcodes2ornt(AXES[plane])[:, 0]]
 
 
 def square_view(
@@ -146,7 +205,7 @@ def square_view(
     extents = counts * steps
     if spacing is not None and extents.max() > _MAX_ASPECT * extents.min():
         found = " x ".join(f"{extent:.4g}" for extent in extents)
-        raise InputError(f"axial slices of {found} mm, expected an axial view of a head")
+        raise InputError(f"slices of {found} mm, expected a view of a whole head")
     more = ((extents.max() - extents) / steps).round().astype(int)
     if spacing is None or not more.any():
         return images, (slice(None), slice(None), slice(None))

@@ -10,7 +10,7 @@ from agd_keras.errors import InputError
 from agd_keras.io.case import CHANNELS, FILL, Case, find_missing, one_line
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import read_case
-from agd_keras.io.geometry import from_axial, to_axial
+from agd_keras.io.geometry import from_slices, to_slices
 from agd_keras.io.image_files import read_image, read_mask
 from agd_keras.io.nifti import read_label_map
 from agd_keras.region_masks import masks_of
@@ -62,7 +62,7 @@ def _read_pictures(ref: CaseRef, case: Case) -> np.ndarray:
 
 def _read_nifti(ref: CaseRef, case: Case) -> np.ndarray:
     [path] = ref.label
-    values = read_label_map(path, _affine(case))
+    values = read_label_map(path, _affine(case), case.plane)
     other = sorted(set(np.unique(values).tolist()) - {0, *ref.values}) if ref.values else []
     if other:
         allowed = ", ".join(map(str, (0, *ref.values)))
@@ -81,7 +81,7 @@ def _read_dicom(ref: CaseRef, case: Case) -> np.ndarray:
 
 def _read_segments(ref: CaseRef, case: Case, name: str, numbers: tuple[int, ...]) -> np.ndarray:
     affine = _affine(case)
-    volume = from_axial(np.zeros(case.images.shape[:3], bool), affine).copy()
+    volume = from_slices(np.zeros(case.images.shape[:3], bool), affine, case.plane).copy()
     for path in ref.label:
         points = _segmented_points(path, name, numbers)
         found = np.linalg.inv(affine) @ np.column_stack([points, np.ones(len(points))]).T
@@ -91,7 +91,7 @@ def _read_segments(ref: CaseRef, case: Case, name: str, numbers: tuple[int, ...]
         if off > 0.1 or not inside:
             raise InputError(f"{path}: label on another grid than the scan")
         volume[tuple(voxels)] = True
-    return to_axial(volume, affine)
+    return to_slices(volume, affine, case.plane)
 
 
 def _affine(case: Case) -> np.ndarray:
@@ -126,26 +126,41 @@ def _segmented_points(path: Path, name: str = "", numbers: tuple[int, ...] = ())
         return places * np.array([-1.0, -1.0, 1.0])  # DICOM runs to the left and the back
 
 
-def read_values(ref: CaseRef) -> set[int]:
-    """Says which values a label has beside 0: those of a label map, or numbers of segments.
+def count_labels(ref: CaseRef, case: Case | None = None) -> dict[int, int]:
+    """Says which values a label has beside 0, and of how many voxels.
 
     Args:
-        ref: A case with a label; masks in pictures have one value.
+        ref: A case with a label.
+        case: What `read_case` returned of it, if it was read already.
+
+    Returns:
+        By value the number of voxels: of label maps their values, of DICOM segmentations the
+        numbers of segments, which may overlap; masks in pictures have one value.
 
     Raises:
         InputError: A file is damaged.
+
+    Example:
+
+    >>> from agd_keras.io.data_set import find_data_set
+    >>> from agd_keras.data.phantom import ensure_phantom
+    >>> list(count_labels(find_data_set(ensure_phantom(patients=3, slices=2, size=32))[0]))
+    [1]
     """
     import highdicom as hd
 
-    if ref.kind == "nifti":
-        return set(np.unique(read_label_map(ref.label[0], _affine(read_case(ref)))).tolist()) - {0}
     if ref.kind == "picture":
-        return {1}
-    found: set[int] = set()
+        return {1: sum(int(read_mask(path).sum()) for path in ref.label)}
+    if ref.kind == "nifti":
+        whole = read_label_map(ref.label[0], _affine(case or read_case(ref)))
+        values, counts = np.unique(whole[whole != 0], return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    found: Counter[int] = Counter()
     for path in ref.label:
         with one_line(path, "DICOM segmentation"):
-            found |= set(hd.seg.segread(path).segment_numbers)
-    return found
+            numbers = hd.seg.segread(path).segment_numbers
+        found.update({number: len(_segmented_points(path, "", (number,))) for number in numbers})
+    return dict(found)
 
 
 _READERS = {"picture": _read_pictures, "nifti": _read_nifti, "dicom": _read_dicom}

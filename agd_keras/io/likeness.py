@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from agd_keras.io.case import Case
+from agd_keras.io.geometry import turn
 
 GRID = 8  # cells each way: a slice is 64 bits, of which no picture can be made
 LEVELS = 256  # of brightness, before cells are compared
@@ -21,9 +22,9 @@ SAME = 0.88
 def describe_likeness(case: Case) -> list[str]:
     """Describes the FLAIR of a case coarsely, by what no change of format or contrast touches.
 
-    Each slice with much tissue is cut to its tissue and laid into 8x8 cells, of which the brighter
-    half are ones. Brightness counts by rank alone. Other slices, what lies around the head, names
-    and numeric types do not matter, and the orientation is settled as a case is read.
+    Each axial slice with much tissue is cut to its tissue and laid into 8x8 cells, of which the
+    brighter half are ones. Brightness counts by rank alone. Other slices, what lies around the
+    head, names and numeric types do not matter, and the orientation is settled as a case is read.
 
     Args:
         case: What `read_case` returned.
@@ -39,7 +40,7 @@ def describe_likeness(case: Case) -> list[str]:
     >>> {len(one) for one in describe_likeness(read_case(source))}
     {16}
     """
-    flair = _cut(np.asarray(case.flair, np.float32))
+    flair = _cut(np.asarray(turn(case.flair, case.plane), np.float32))
     if not flair.size:
         return []
     sample = flair.ravel()[:: max(1, flair.size // SAMPLE)]

@@ -12,6 +12,7 @@ import numpy as np
 
 from agd_keras.errors import InputError
 from agd_keras.io.case import (
+    AXIAL,
     CHANNELS,
     FILL,
     Case,
@@ -21,7 +22,14 @@ from agd_keras.io.case import (
     stack_channels,
 )
 from agd_keras.io.contrasts import CONTRASTS
-from agd_keras.io.geometry import axial_spacing, check_affine, from_axial, to_axial
+from agd_keras.io.geometry import (
+    check_affine,
+    choose_plane,
+    from_slices,
+    slice_spacing,
+    to_slices,
+)
+from agd_keras.io.label_names import holds_labels
 from agd_keras.io.resample import Placed, match_grids
 from agd_keras.io.unzip import read_range
 
@@ -65,7 +73,10 @@ def _open(path: Path) -> "Nifti1Image":
         if header.get_data_dtype().kind not in "iuf":
             raise InputError(f"{path}: expected real numbers, found {header.get_data_dtype()}")
         needed = offset + prod(map(int, shape)) * header.get_data_dtype().itemsize
-        if not 0 <= offset <= _MAX_OFFSET or size * (_DEFLATE if compressed else 1) < needed:
+        if (
+            not header.sizeof_hdr <= offset <= _MAX_OFFSET
+            or size * (_DEFLATE if compressed else 1) < needed
+        ):
             raise InputError(f"{path}: truncated, or a damaged header ({size} bytes)")
         affine = header.get_best_affine()
         check_affine(path, affine)
@@ -77,6 +88,7 @@ def _find_channels(
 ) -> tuple[dict[str, tuple[Path, int]], list[str]]:
     """File and place of each contrast, and notes."""
     if len(files) > 1 or len(contrasts) == 1:
+        _check_once(files[0], contrasts)
         return {name: (path, 0) for name, path in zip(contrasts, files, strict=True)}, []
     [path] = files
     shape = opened(path).shape
@@ -88,14 +100,18 @@ def _find_channels(
             f"{path}: {count} channel{'s' if count > 1 else ''}{named}; --channels t1,t1c,t2,flair "
             "(whatever their order is) says which is which"
         )
-    found: dict[str, tuple[Path, int]] = {}
-    for place, name in enumerate(order):
-        if name in CONTRASTS and name in found:
-            raise InputError(f"{path}: two channels are named {name}: {', '.join(order)}")
-        found[name] = (path, place)
+    _check_once(path, order)
+    found = {name: (path, place) for place, name in enumerate(order)}
     if count > 1:
         return found, [f"channels taken as {', '.join(order)}"]
     return found, ["taken as FLAIR, since its name tells no contrast"]
+
+
+def _check_once(path: Path, names: Sequence[str]) -> None:
+    """Refuses channels of which one contrast is several."""
+    for name in CONTRASTS:
+        if names.count(name) > 1:
+            raise InputError(f"{path}: two channels are named {name}: {', '.join(names)}")
 
 
 def _read(path: Path, image: "Nifti1Image", place: int) -> np.ndarray:
@@ -151,6 +167,7 @@ def read_nifti(
     contrasts: Sequence[str] = (),
     channels: Sequence[str] = CHANNELS,
     missing: str = FILL,
+    plane: str = AXIAL,
 ) -> Case:
     """Reads NIfTI volumes as one case.
 
@@ -164,6 +181,7 @@ def read_nifti(
             wanted are left out.
         channels: Names of the channels wanted, and
         missing: what becomes of those that are not there, see `stack_channels`.
+        plane: In which the slices lie, see `choose_plane`.
 
     Returns:
         The `Case`; its mask is a uint8 volume of 0 and 1 with affine and header of the FLAIR.
@@ -196,24 +214,33 @@ def read_nifti(
             if image.ndim == 4 and image.shape[3] != 1 and (len(files) > 1 or len(contrasts) == 1):
                 raise InputError(f"{path}: expected 3 dimensions in a file for one contrast")
             volumes[channel] = _placed(path, image, place)
+    labels = [channel for channel, volume in volumes.items() if holds_labels(volume.voxels)]
+    if "FLAIR" in labels and not contrasts:
+        raise InputError(
+            f"{first}: expected a scan, found few values and all of them whole numbers, as in a "
+            "label map; --flair FILE if it is one"
+        )
+    notes += [f"warning: {channel} holds few values, as a label map does" for channel in labels]
     matched, moved = match_grids(volumes)
-    axial = {key: to_axial(volume, source.affine) for key, volume in matched.items()}
-    images, filled = stack_channels(first, axial, channels, missing)
+    affine = _affine_mm(first, source)
+    plane = choose_plane(plane, affine, source.shape)
+    slices = {key: to_slices(volume, affine, plane) for key, volume in matched.items()}
+    images, filled = stack_channels(first, slices, channels, missing)
     notes += [*moved, *filled, *_orientation_notes(source)]
     suffix = ".nii.gz" if first.name.lower().endswith(".gz") else ".nii"
     masks = (f"{name}_mask{suffix}",)
-    affine = _affine_mm(first, source)
-    write = partial(_write, source=source)
-    spacing = axial_spacing(affine)
-    return Case(images, spacing, masks, write, tuple(notes), affine, tuple(channels))
+    write = partial(_write, source=source, plane=plane)
+    spacing = slice_spacing(affine, plane)
+    return Case(images, spacing, masks, write, tuple(notes), affine, tuple(channels), plane)
 
 
-def read_label_map(path: Path, affine: np.ndarray) -> np.ndarray:
-    """Reads a label map as axial slices.
+def read_label_map(path: Path, affine: np.ndarray, plane: str = AXIAL) -> np.ndarray:
+    """Reads a label map as slices.
 
     Args:
         path: NIfTI file of three dimensions, whole numbers.
-        affine: Where the voxels of the scan lie that it labels, in mm.
+        affine: Where the voxels of the scan lie that it labels, in mm, and
+        plane: in which its slices lie.
 
     Returns:
         Int16 array of shape `(slices, height, width)`, slices as in `Case.images`.
@@ -230,13 +257,15 @@ def read_label_map(path: Path, affine: np.ndarray) -> np.ndarray:
     whole = np.nan_to_num(volume).astype(np.int16)
     if not np.array_equal(volume, whole):
         raise InputError(f"{path}: expected a label map of whole numbers")
-    return to_axial(whole, affine)
+    return to_slices(whole, affine, plane)
 
 
-def _write(mask: np.ndarray, paths: Sequence[Path], source: "Nifti1Image") -> None:
+def _write(mask: np.ndarray, paths: Sequence[Path], source: "Nifti1Image", plane: str) -> None:
+    from nibabel.imageglobals import LoggingOutputSuppressor
+
     header = source.header.copy()
     header.set_data_dtype(np.uint8)
     header["cal_min"] = header["cal_max"] = 0  # the grey levels of the scan would hide the mask
-    volume = np.ascontiguousarray(from_axial(mask, source.affine), np.uint8)
-    with one_line(paths[0], "NIfTI header"):
+    volume = np.ascontiguousarray(from_slices(mask, source.affine, plane), np.uint8)
+    with one_line(paths[0], "NIfTI header"), LoggingOutputSuppressor():
         type(source)(volume, source.affine, header).to_filename(paths[0])

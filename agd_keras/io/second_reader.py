@@ -1,18 +1,18 @@
 """Masks of a second reader, in whichever of three layouts they lie."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from agd_keras.errors import InputError
-from agd_keras.io.case import check_file, one_line
+from agd_keras.io.arrays import open_arrays
+from agd_keras.io.case import AXIAL
 from agd_keras.io.image_files import SUFFIXES, read_mask
 
 
 def read_second(
-    folder: str | Path, patient: str, numbers: Sequence[int]
+    folder: str | Path, patient: str, numbers: Sequence[int], plane: str = AXIAL
 ) -> tuple[list[int], np.ndarray] | None:
     """Reads the masks of a patient, if there are any.
 
@@ -26,6 +26,7 @@ def read_second(
         folder: Where the masks lie.
         patient: Name of the case.
         numbers: Numbers of its slices, in order.
+        plane: In which they lie, see `choose_plane`.
 
     Returns:
         Places in `numbers` of the slices with a mask, and the masks, boolean, of shape
@@ -52,7 +53,7 @@ def read_second(
         return _read_array(array, numbers)
     for volume in (folder / f"{patient}.nii.gz", folder / f"{patient}.nii"):
         if volume.is_file():
-            return _read_volume(volume, numbers)
+            return _read_volume(volume, numbers, plane)
     found = [
         (place, path)
         for place, number in enumerate(numbers)
@@ -68,10 +69,7 @@ def read_second(
 
 
 def _read_array(path: Path, numbers: Sequence[int]) -> tuple[list[int], np.ndarray]:
-    check_file(path)
-    with one_line(path, "NumPy archive"), np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile) or not zipfile.is_zipfile(path):
-            raise InputError(f"{path}: expected a NumPy archive")
+    with open_arrays(path) as archive:
         if not {"mask", "slices"} <= set(archive.files):
             raise InputError(f"{path}: expected `mask` and `slices` in it")
         mask, own = archive["mask"], archive["slices"]
@@ -85,10 +83,10 @@ def _read_array(path: Path, numbers: Sequence[int]) -> tuple[list[int], np.ndarr
     return order, mask != 0
 
 
-def _read_volume(path: Path, numbers: Sequence[int]) -> tuple[list[int], np.ndarray]:
+def _read_volume(path: Path, numbers: Sequence[int], plane: str) -> tuple[list[int], np.ndarray]:
     from agd_keras.io.nifti import read_nifti
 
-    images = read_nifti(path.name, [path]).images[..., 0]
+    images = read_nifti(path.name, [path], ("FLAIR",), plane=plane).images[..., 0]
     if len(images) != len(numbers):
         raise InputError(f"{path}: expected {len(numbers)} slices, found {len(images)}")
     return list(range(len(numbers))), images != 0

@@ -4,18 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
-from agd_keras.io.case import one_line
-from agd_keras.io.geometry import from_axial
+from agd_keras.io.case import AXIAL, one_line
+from agd_keras.io.geometry import from_slices
 
 
-def write_volume(path: Path, slices: np.ndarray, affine: np.ndarray) -> None:
-    """Writes axial slices as a NIfTI file, voxel for voxel where those of the scan lie.
+def write_volume(path: Path, slices: np.ndarray, affine: np.ndarray, plane: str = AXIAL) -> None:
+    """Writes slices as a NIfTI file, voxel for voxel where those of the scan lie.
 
     Args:
         path: The file, `.nii` or `.nii.gz`.
         slices: Array of shape `(slices, height, width)`, slices as in `Case.images`, of a type that
             NIfTI has.
-        affine: `Case.affine` of the scan.
+        affine: `Case.affine` of the scan, and
+        plane: its `Case.plane`.
 
     Raises:
         OSError: The file cannot be written.
@@ -30,7 +31,8 @@ def write_volume(path: Path, slices: np.ndarray, affine: np.ndarray) -> None:
     """
     import nibabel
 
-    image = nibabel.Nifti1Image(np.ascontiguousarray(from_axial(slices, affine)), affine)
+    volume = np.ascontiguousarray(from_slices(slices, affine, plane))
+    image = nibabel.Nifti1Image(volume, affine)
     image.header.set_xyzt_units("mm")
     with one_line(path, "NIfTI header"):
         image.to_filename(path)

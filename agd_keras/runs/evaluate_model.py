@@ -171,7 +171,7 @@ def draw_cases(chosen: Sequence[overlays.Shown]) -> dict[str, Figure | bytes]:
     """
     drawn: dict[str, Figure | bytes] = {"cases": overlays.cases(chosen)} if chosen else {}
     for case in chosen:
-        options: dict[str, Any] = {"number": case.number, "sides": case.sides}
+        options: dict[str, Any] = {key: getattr(case, key) for key in ("number", "sides", "aspect")}
         drawn[f"maps_{case.rank}"] = overlays.maps(case.image, case.maps, **options)
     return drawn | {f"scroll_{case.rank}": case.film for case in chosen if case.rank in FILMS}
 
@@ -192,6 +192,7 @@ def evaluate_model(
     layout: str = AUTO,
     persons: str | None = None,
     missing: str | None = None,
+    plane: str | None = None,
 ) -> dict[str, Any]:
     """Scores a saved model on every patient of a data set.
 
@@ -208,6 +209,7 @@ def evaluate_model(
         persons: Whose scan a case is.
         missing: What becomes of contrasts that a case lacks, see `stack_channels`. Default: as the
             model was trained.
+        plane: In which slices lie, see `choose_plane`. Default: as the model was trained.
 
     Returns:
         The metrics, as `assess` returns them.
@@ -223,7 +225,8 @@ def evaluate_model(
     check_folder(out, overwrite)
     predictor = load_predictor(model)
     taken = predictor.preprocessor
-    cases = find_data(data, layout, persons, taken.channels, missing or taken.missing)
+    missing, plane = missing or taken.missing, plane or taken.plane
+    cases = find_data(data, layout, persons, taken.channels, missing, plane=plane)
     cases = choose_regions(cases, predictor.regions)
     if second_reader and names_of(predictor.regions):
         found = ", ".join(predictor.regions)

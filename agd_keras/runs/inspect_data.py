@@ -2,9 +2,9 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import isfinite, prod
 from pathlib import Path
 
@@ -12,11 +12,13 @@ import numpy as np
 
 from agd_keras.data.datasets import AUTO, data_root, name_persons
 from agd_keras.errors import InputError
-from agd_keras.io.case import REFERENCE, Case
+from agd_keras.io.case import AXIAL, CHANNELS, REFERENCE, Case
 from agd_keras.io.case_ref import CaseRef
+from agd_keras.io.contrasts import CONTRASTS
 from agd_keras.io.data_set import check_cases, scan_data_set
+from agd_keras.io.dicom_choice import choose_series
 from agd_keras.io.discovery import read_case
-from agd_keras.io.labels import read_labelled
+from agd_keras.io.labels import count_labels, read_labelled
 from agd_keras.viz.contact_sheet import Thumbnail
 
 NO_LABELS = "no case has a label: fit to predict on, not to train on"
@@ -32,8 +34,9 @@ class CaseReport:
         shape: Slices, rows and columns; empty for what cannot be read, like all that follows.
         spacing: In mm, of the same; None where the source does not tell.
         orientation: Where the axes of the source run to, as `LPS`; empty for pictures.
-        ranges: Least and largest value of each of the network's channels that it has.
-        voxels: Of the label; None without one.
+        ranges: Least and largest value of each of those that were read, the first ones.
+        voxels: Of the tumour; None without a label.
+        labels: Voxels of each value of the label.
         notes: How it was read.
         thumbnail: The slice with most tumour, or the middle one.
         problems: What is wrong, a line each.
@@ -46,16 +49,21 @@ class CaseReport:
     orientation: str = ""
     ranges: tuple[tuple[float, float], ...] = ()
     voxels: int | None = None
+    labels: Mapping[int, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     thumbnail: Thumbnail | None = None
     problems: tuple[str, ...] = ()
 
     @property
+    def voxel(self) -> float | None:
+        """Volume of a voxel in ml, where spacing is known."""
+        known = self.spacing and all(map(isfinite, self.spacing))
+        return prod(self.spacing) / 1000 if self.spacing and known else None
+
+    @property
     def volume(self) -> float | None:
-        """Of the label in ml, where spacing is known."""
-        if self.voxels is None or not self.spacing or not all(map(isfinite, self.spacing)):
-            return None
-        return self.voxels * prod(self.spacing) / 1000
+        """Of the tumour in ml, where spacing is known."""
+        return None if self.voxels is None or self.voxel is None else self.voxels * self.voxel
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ def inspect_data(
     layout: str = AUTO,
     persons: str | None = None,
     progress: Callable[[int, int], object] | None = None,
+    plane: str = AXIAL,
 ) -> DataReport:
     """Reads all of a data set and says what it holds.
 
@@ -113,6 +122,7 @@ def inspect_data(
         layout: How its files lie.
         persons: Whose scan a case is.
         progress: Called as `progress(done, total)`, in cases.
+        plane: In which slices are to lie, see `choose_plane`.
 
     Returns:
         The `DataReport`.
@@ -130,11 +140,15 @@ def inspect_data(
     wanted = None if layout == AUTO else layout
     layout, found = scan_data_set(root, layout=wanted)
     notes: tuple[str, ...] = ()
-    if found.cases and not any(case.label for case in found.cases):
+    labelled = not found.cases or any(case.label for case in found.cases)
+    if not labelled:
         found, notes = scan_data_set(root, False, layout)[1], (NO_LABELS,)
-    cases = sorted(name_persons(found.cases, persons))
+    cases = [replace(case, plane=plane) for case in sorted(name_persons(found.cases, persons))]
     if not cases and not found.problems:
         raise InputError(f"{root}: expected a data set in the layout {layout}, found no case")
+    wider = scan_data_set(root, labelled, layout, CONTRASTS)[1]
+    more = {case.case_id: case for case in wider.cases}
+    cases = [_with_more(case, more) for case in cases]
     reports = []
     with ThreadPoolExecutor(max_workers=4) as threads:
         for report in threads.map(inspect_case, cases):
@@ -144,6 +158,21 @@ def inspect_data(
     problems = [*found.problems, *(line for report in reports for line in report.problems)]
     distinct = tuple(dict.fromkeys(problems))
     return DataReport(root, layout, tuple(reports), distinct, found.ignored, notes)
+
+
+def _with_more(case: CaseRef, more: Mapping[str, CaseRef]) -> CaseRef:
+    """A case with the contrasts beside the usual ones that it has for sure."""
+    other = more.get(case.case_id, case)
+    if case.problem or other.problem or other.kind == "picture":
+        return case
+    names = other.contrasts
+    if other.kind == "dicom":
+        try:
+            names = tuple(choose_series(other.files[0].parent, other.files, channels=CONTRASTS)[0])
+        except InputError:  # several of a contrast that may not be wanted
+            return case
+    own = [name for name in CONTRASTS if name in names and name not in CHANNELS]
+    return replace(other, patient_id=case.patient_id, plane=case.plane, channels=(*CHANNELS, *own))
 
 
 def inspect_case(ref: CaseRef) -> CaseReport:
@@ -162,7 +191,11 @@ def inspect_case(ref: CaseRef) -> CaseReport:
     """
     try:
         case, label = read_labelled(ref) if ref.label else (read_case(ref), None)
+        labels = count_labels(ref, case) if ref.label else {}
     except InputError as error:
+        if set(ref.channels) > set(CHANNELS):  # what a network takes unless told otherwise counts
+            report = inspect_case(replace(ref, channels=CHANNELS))
+            return report if report.problems else replace(report, notes=(*report.notes, str(error)))
         return CaseReport(ref, problems=tuple(check_cases([ref])) or (str(error),))
     own = [
         place
@@ -181,6 +214,7 @@ def inspect_case(ref: CaseRef) -> CaseReport:
             for place in own
         ),
         None if label is None else int(label.sum()),
+        labels,
         case.notes,
         _thumbnail(ref, case, label),
     )
@@ -199,6 +233,5 @@ def _thumbnail(ref: CaseRef, case: Case, label: np.ndarray | None) -> Thumbnail:
     mask = np.zeros(plane.shape, bool) if label is None else label[place].copy()
     number = ref.numbers[place] if ref.numbers else place + 1
     size = "no label" if label is None else f"{int(mask.sum()):,} pixels"
-    aspect = case.spacing[1] / case.spacing[2] if case.spacing else 1.0
     lines = (ref.case_id, f"slice {number}, {size}")
-    return Thumbnail(lines, plane, mask, aspect, sides=case.affine is not None)
+    return Thumbnail(lines, plane, mask, case.aspect, case.sides)

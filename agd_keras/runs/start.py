@@ -44,7 +44,7 @@ def resolve_init(init: str) -> str:
 
 
 def network_of(init: str) -> dict[str, Any]:
-    """Returns the preset, the network and the size of the image that a model was trained with.
+    """Returns the preset, the network, and how images are made, that a model was trained with.
 
     Args:
         init: As for `resolve_init`.
@@ -64,8 +64,9 @@ def network_of(init: str) -> dict[str, Any]:
     if not run.config_file.is_file():
         return {}
     config = run.read_config()
+    own = ("image_size", "channels", "plane")
     return {
         "preset": config.preset,
-        "data": {"image_size": config.data.image_size, "channels": config.data.channels},
+        "data": {name: getattr(config.data, name) for name in own},
         "model": config.model.model_dump(mode="json"),
     }

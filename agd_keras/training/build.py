@@ -163,7 +163,9 @@ def check_network(config: RunConfig) -> None:
             weights do not fit it.
     """
     options = config.training
-    if isinstance(config.model, ModelConfig) and not options.init and options.freeze == "none":
+    if options.freeze != "none" and not options.init:
+        raise InputError(f"--freeze {options.freeze}: expected --init, a model that was trained")
+    if isinstance(config.model, ModelConfig) and not options.init:
         return
     channels = config.data.channels
     regions = resolve_regions(config.data.path, config.data.regions)

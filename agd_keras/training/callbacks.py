@@ -37,8 +37,9 @@ class ScoreValidation(keras.callbacks.Callback):
         folder: Where the best model waits.
         path: Where it goes, a `.keras` file.
         monitor: `"dice"` (mean over patients, higher is better) or `"bce"` (lower is better).
-        calibration: Batches of images to measure the batch normalisation's statistics on anew.
-            Averaged weights need it: those in the network belong to the weights of the last step.
+        calibration: Makes batches of images, to measure the batch normalisation's statistics on
+            anew. Averaged weights need it: those in the network belong to the weights of the last
+            step.
         devices: Where the network is trained. Default: on one device.
         first: Epochs ahead of this one, from 0, are not scored, their figures NaN.
         regions: Names of several regions.
@@ -51,7 +52,7 @@ class ScoreValidation(keras.callbacks.Callback):
         folder: str | Path,
         path: str | Path,
         monitor: str = "dice",
-        calibration: Iterable[Any] = (),
+        calibration: Callable[[], Iterable[Any]] = tuple,
         devices: Devices | None = None,
         first: int = 0,
         regions: Sequence[str] = (),
@@ -82,7 +83,7 @@ class ScoreValidation(keras.callbacks.Callback):
             return
         with self.devices.alone():
             self.scored_model.set_weights(weights)
-            for images in self.calibration:
+            for images in self.calibration():
                 self.scored_model(images, training=True)
             metrics = self.score()
         logs["val_dice"] = over_regions(metrics, "subject", "mean_dice")

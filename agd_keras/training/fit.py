@@ -1,8 +1,8 @@
 """Trains one network on the training patients of one fold."""
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,8 @@ def fit_fold(
     begun = (folder / RESUME / STATE).is_file()
     model, heads = _make_trained(config, cache.regions, steps, devices, begun)
     scored = _make_scored(config, cache.regions, steps)
-    batches = partial(_make_batches, config, cache, train, heads)
+    # They are traced for seconds, which the scorer shares.
+    batches = functools.cache(functools.partial(_make_batches, config, cache, train, heads))
     scorer = _make_scorer(config, cache, scored, validation, folder, batches, devices)
     adaptive = _make_adaptive(options)
     keep = {scorer: ("best", "best_epoch"), **adaptive}
@@ -144,9 +145,9 @@ def _make_batches(
     train: Sequence[Slice],
     heads: Mapping[str, Head],
     start: int,
-    size: int | None = None,
+    size: int,
 ) -> Any:
-    """The training batches from a step on, without end, with a target for each head."""
+    """The training batches of a size from a step on, without end, with a target for each head."""
     data = make_dataset(
         cache,
         train,
@@ -174,7 +175,12 @@ def _make_scorer(
 ) -> ScoreValidation:
     """What scores the validation slices after each epoch and keeps the best network."""
     options = config.training
-    read_images = batches(0).take(CALIBRATION).map(lambda image, _: image) if options.ema else ()
+
+    def read_images() -> Any:
+        if not options.ema:
+            return ()
+        return batches(0, config.data.image_size).take(CALIBRATION).map(lambda image, _: image)
+
     reading = Calibration(regions=cache.regions)
     predictor = Predictor([scored], calibration=reading, preprocessor=cache.preprocessor)
     return ScoreValidation(

@@ -2,11 +2,14 @@
 
 import gzip
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from agd_keras.io.case import AXIAL, Case
+from agd_keras.io.geometry import slice_spacing, turn
 
 Spacing = tuple[float, float, float] | None
 # Below which value a layer is transparent, by how it is drawn (`LOOKS` of the page).
@@ -77,6 +80,28 @@ def inside(path: Path, roots: Sequence[Path]) -> bool:
     """
     found = path.resolve()
     return any(found.is_relative_to(root.resolve()) for root in roots)
+
+
+def shown_axial(shown: Shown, case: Case) -> Shown:
+    """Turns what is seen of a case whose slices lie in another plane: the page shows axial ones.
+
+    Args:
+        shown: Made of the case, its slices and layers as the case has them.
+        case: What was read.
+
+    Example:
+
+    >>> case = Case(np.zeros((20, 30, 40, 3)), (5, 1, 2), (), print, (), np.eye(4), plane="coronal")
+    >>> shown_axial(Shown(case.flair, case.spacing), case).scan.shape
+    (30, 20, 40)
+    """
+    if case.plane == AXIAL or case.affine is None:
+        return shown
+    layers = {
+        name: (look, turn(values, case.plane)) for name, (look, values) in shown.layers.items()
+    }
+    scan = turn(shown.scan, case.plane)
+    return replace(shown, scan=scan, spacing=slice_spacing(case.affine), layers=layers)
 
 
 def volume_bytes(values: np.ndarray, spacing: Spacing) -> bytes:

@@ -14,7 +14,7 @@ from agd_keras.runs.fold_folder import FoldFolder
 from agd_keras.runs.result_files import CARD, METRICS
 from agd_keras.runs.run_folder import RunFolder
 from agd_keras.training.quiet import load_keras
-from agd_keras.view.case import Entry, Listing, Shown, inside
+from agd_keras.view.case import Entry, Listing, Shown, inside, shown_axial
 from agd_keras.view.predictions import TABLE, list_predictions
 from agd_keras.weights import find_model
 
@@ -71,17 +71,17 @@ def list_scans(paths: Sequence[Path], model: str) -> Listing:
         if not loaded:
             loaded.append(_load_predictor(place))
         taken = loaded[0].preprocessor
-        if (source.channels, source.missing) != (taken.channels, taken.missing):
+        if source.channels != taken.channels:
             # Only now is it known what the model takes.
-            found = find_cases(paths, wanted=taken.channels, missing=taken.missing)
+            found = find_cases(paths, wanted=taken.channels)
             source = next(one for one in found if one.case_id == source.case_id)
             [source] = keep_inside([source], paths)
-        case = read_case(source)
+        case = read_case(taken.claim(source))
         from agd_keras.view.maps import predict_layers
 
         layers = predict_layers(loaded[0], case.images, case.spacing)
         facts = _size(layers["prediction"][1], case.spacing)
-        return Shown(case.flair, case.spacing, layers, facts, case.notes)
+        return shown_axial(Shown(case.flair, case.spacing, layers, facts, case.notes), case)
 
     entries = [Entry(one.case_id, partial(load, one)) for one in sources]
     return Listing(f"{paths[0].resolve().name} by {model}", entries, card=_card(place))
@@ -131,7 +131,7 @@ def list_run(run: Path, data: str | None = None) -> Listing:
         facts["Tested in"] = fold.name
         unknown = "Pictures do not tell their spacing: drawn as a head of usual height."
         notes = case.notes if case.spacing else (*case.notes, unknown)
-        return Shown(case.flair, case.spacing, layers, facts, notes)
+        return shown_axial(Shown(case.flair, case.spacing, layers, facts, notes), case)
 
     order = sorted(tested, key=lambda patient: (tested[patient][1].get("dice") or 0, patient))
     entries = [

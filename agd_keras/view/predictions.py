@@ -10,10 +10,11 @@ import numpy as np
 from agd_keras.errors import InputError
 from agd_keras.evaluation import scores
 from agd_keras.io import nifti
-from agd_keras.io.case import Case, one_line
+from agd_keras.io.arrays import open_arrays
+from agd_keras.io.case import AXIAL, Case, one_line
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
-from agd_keras.io.geometry import to_axial
+from agd_keras.io.geometry import to_slices, turn
 from agd_keras.view.case import Entry, Listing, Shown, Spacing, inside
 
 TABLE = "predictions.csv"
@@ -178,16 +179,17 @@ class _Predicted:
             corner = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
             place = inverse @ [-corner[0], -corner[1], corner[2], 1]
             volume[..., round(float(place[2]))] |= frame.T > 0
-        return to_axial(volume, series.affine)
+        return to_slices(volume, series.affine)
 
     def _maps(self) -> dict[str, tuple[str, np.ndarray]]:
         """Maps of uncertainty, where `--uncertainty` wrote them."""
         path = self._allowed(self.folder / f"{self.name}_uncertainty.npz")
         if not path.is_file():
             return {}
-        with one_line(path, "map"), np.load(path, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
+            plane = str(arrays["plane"]) if "plane" in arrays.files else AXIAL
             probability, entropy = (
-                arrays[name].astype("f4") for name in ("probability", "entropy")
+                turn(arrays[name].astype("f4"), plane) for name in ("probability", "entropy")
             )
         return {
             "probability": ("probability", probability),
@@ -203,7 +205,7 @@ class _Predicted:
 def _read_as_scan(files: Sequence[Path]) -> Case:
     """Reads a mask with the checks that a scan is read with."""
     kind = "nifti" if files[0].name.lower().endswith(nifti.SUFFIXES) else "picture"
-    return read_case(CaseRef(files[0].name, kind, tuple(files)))
+    return read_case(CaseRef(files[0].name, kind, tuple(files), ("FLAIR",)))
 
 
 def _number(path: Path) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
@@ -25,7 +26,8 @@ def scroll(
     prediction: np.ndarray,
     milliseconds: int = 150,
     numbers: Sequence[int] = (),
-    sides: bool = False,
+    sides: str = "",
+    aspect: float = 1.0,
 ) -> bytes:
     """Makes an animated GIF of FLAIR with the outlines of both masks.
 
@@ -40,7 +42,8 @@ def scroll(
         prediction: Boolean array of the same shape.
         milliseconds: Time for each slice.
         numbers: Number of each slice, to write on it. Default: from 1.
-        sides: Whether the patient's right and left are known: they are written too.
+        sides: `Case.sides`, which are written too.
+        aspect: Height of a pixel over its width.
 
     Returns:
         The content of an animated GIF, cut to the head, 32 grey levels.
@@ -55,9 +58,10 @@ def scroll(
     black, white = grey_range(flair)
     rows, columns = _head(flair > flair.mean(), truth | prediction)
     flair = np.clip((flair[:, rows, columns] - black) / (white - black), 0, 1)
-    factor = min(SIDE / max(flair.shape[1:]), (PIXELS / flair.size) ** 0.5)
+    extents = flair.shape[1] * aspect, flair.shape[2]
+    factor = min(SIDE / max(extents), (PIXELS / (len(flair) * prod(extents))) ** 0.5)
     factor = round(factor) if factor > 1 else factor  # whole pixels stay sharp, and small
-    height, width = (max(1, round(factor * side)) for side in flair.shape[1:])
+    height, width = (max(1, round(factor * side)) for side in extents)
     masks = [mask[:, rows, columns] for mask in (truth, prediction)]
     found = [np.asarray(mask.any(axis=(1, 2))) for mask in masks]
     frames = [
@@ -111,15 +115,15 @@ def _frame(
     return picture
 
 
-def _label(frame: Image.Image, number: str, size: tuple[int, int], sides: bool) -> None:
-    """Writes the number of a slice and the sides of the patient, who is seen from below."""
+def _label(frame: Image.Image, number: str, size: tuple[int, int], sides: str) -> None:
+    """Writes the number of a slice and the sides of the patient."""
     text, (width, height) = ImageDraw.Draw(frame), size
     text.fontmode = "1"  # blends no colours of the palette
     font = ImageFont.load_default(LETTERS)
     text.text((2, 1), number, _WHITE, font)
     if sides:
-        text.text((2, height / 2), "R", _WHITE, font, "lm")
-        text.text((width - 2, height / 2), "L", _WHITE, font, "rm")
+        text.text((2, height / 2), sides[0], _WHITE, font, "lm")
+        text.text((width - 2, height / 2), sides[1], _WHITE, font, "rm")
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:

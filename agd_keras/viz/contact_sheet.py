@@ -19,17 +19,17 @@ class Thumbnail:
 
     Args:
         lines: What stands above it.
-        plane: Array of shape `(height, width)`, rows to the back, columns to the patient's left.
+        plane: Array of shape `(height, width)`.
         mask: Boolean array of the same shape.
         aspect: Height of a pixel over its width.
-        sides: Whether the source says which side is left; pictures do not.
+        sides: `Case.sides`.
     """
 
     lines: tuple[str, ...]
     plane: np.ndarray
     mask: np.ndarray
     aspect: float = 1.0
-    sides: bool = True
+    sides: str = "RL"
 
 
 def contact_sheet(thumbnails: Sequence[Thumbnail]) -> Figure:
@@ -58,13 +58,13 @@ def contact_sheet(thumbnails: Sequence[Thumbnail]) -> Figure:
         show_slice(axes, one.plane, aspect=one.aspect)
         draw_outline(axes, one.mask, TRUTH)
         axes.set_title("\n".join(map(in_picture, one.lines)), fontsize=7)
-        for place, side in ((0.02, "R"), (0.98, "L")):
+        for place, side, letter in ((0.02, "left", 0), (0.98, "right", 1)):
             axes.text(
-                *(place, 0.5, side if one.sides else f"{side}?"),
+                *(place, 0.5, one.sides[letter] if one.sides else ("R?", "L?")[letter]),
                 transform=axes.transAxes,
                 color="white",
                 fontsize=8,
-                ha="left" if side == "R" else "right",
+                ha=side,
                 va="center",
             )
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.4 / (2.6 * rows), wspace=0.04, hspace=0.2)

@@ -49,15 +49,18 @@ def show_slice(
     axes.autoscale(False)  # an outline along the rim does not widen the picture
 
 
-def write_sides(axes: Axes) -> None:
-    """Writes R and L at the sides of the patient, who is seen from below.
+def write_sides(axes: Axes, sides: str) -> None:
+    """Writes what is on the left of a slice and on its right.
 
     Args:
-        axes: Where a slice is drawn whose orientation is known.
+        axes: Where the slice is drawn.
+        sides: `Case.sides`; empty where they are not known, and nothing is written.
     """
+    if not sides:
+        return
     style: dict[str, Any] = {"va": "center", "color": "white", "fontsize": 8}
-    axes.text(0.02, 0.5, "R", ha="left", transform=axes.transAxes, **style)
-    axes.text(0.98, 0.5, "L", ha="right", transform=axes.transAxes, **style)
+    axes.text(0.02, 0.5, sides[0], ha="left", transform=axes.transAxes, **style)
+    axes.text(0.98, 0.5, sides[1], ha="right", transform=axes.transAxes, **style)
 
 
 def flair_of(images: np.ndarray, dimensions: int) -> np.ndarray:

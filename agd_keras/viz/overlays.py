@@ -34,7 +34,8 @@ class Shown:
         rank: Which of `RANKS` its patient is, if any.
         film: All slices of its patient that were scored, as `scroll` shows them.
         number: Number of the slice.
-        sides: Whether the patient's right and left are known.
+        sides: `Case.sides`.
+        aspect: `Case.aspect`.
     """
 
     title: str
@@ -45,7 +46,8 @@ class Shown:
     rank: str | None = None
     film: bytes = b""
     number: int | None = None
-    sides: bool = False
+    sides: str = ""
+    aspect: float = 1.0
 
 
 def pick_cases(
@@ -95,7 +97,7 @@ def pick_cases(
         places = list(range(len(truth)) if scored is None else scored[patient])
         i = max(places, key=lambda place: truth[place].sum())
         numbers = refs[patient].numbers or range(1, len(truth) + 1)
-        number, sides = numbers[i], case.spacing is not None  # pictures do not tell
+        number, seen = numbers[i], (case.sides, case.aspect)
         dice, named = entries[patient]["dice"], clean(patient, 40)
         # Of an even number the median lies between two patients, of whom this is the lower one.
         apart = rank == "median" and f"{dice:.3f}" != f"{median:.3f}"
@@ -105,10 +107,11 @@ def pick_cases(
         film = scroll(
             *(case.flair[places], truth[places], prediction[places]),
             numbers=[numbers[place] for place in places],
-            sides=sides,
+            sides=case.sides,
+            aspect=case.aspect,
         )
         shown[patient] = Shown(
-            *(title, case.flair[i], truth[i], prediction[i], maps, rank, film, number, sides)
+            *(title, case.flair[i], truth[i], prediction[i], maps, rank, film, number, *seen)
         )
     return list(shown.values())
 
@@ -131,14 +134,13 @@ def cases(chosen: Sequence[Shown]) -> Figure:
     figure = Figure(figsize=(3.2 * len(chosen), 7.0), layout="constrained")
     grid = figure.subplots(2, len(chosen), squeeze=False)
     for case, (plain, outlined) in zip(chosen, grid.T, strict=True):
-        show_slice(plain, flair_of(case.image, 2))
+        show_slice(plain, flair_of(case.image, 2), aspect=case.aspect)
         plain.set_title(case.title, fontsize=9, parse_math=False)
-        show_slice(outlined, flair_of(case.image, 2))
+        show_slice(outlined, flair_of(case.image, 2), aspect=case.aspect)
         draw_outline(outlined, case.truth, TRUTH)
         draw_outline(outlined, case.prediction, PREDICTION, "dashed")
-        if case.sides:
-            write_sides(plain)
-            write_sides(outlined)
+        write_sides(plain, case.sides)
+        write_sides(outlined, case.sides)
     figure.legend(
         handles=[
             Line2D([], [], color=TRUTH, label="truth"),
@@ -157,7 +159,7 @@ def maps(
     label: str = "probability or attention (0 to 1)",
     aspect: float = 1.0,
     number: int | None = None,
-    sides: bool = False,
+    sides: str = "",
 ) -> Figure:
     """Lays maps over the FLAIR slice: probability of tumour and edge, attention, uncertainty.
 
@@ -168,7 +170,7 @@ def maps(
         label: What the values are, and their unit, for the colour bar.
         aspect: Height of a pixel over its width.
         number: Number of the slice.
-        sides: Whether the patient's right and left are known.
+        sides: `Case.sides`.
 
     Returns:
         The figure, with one colour bar from 0 to 1.
@@ -185,8 +187,7 @@ def maps(
     plain = "FLAIR" if number is None else f"FLAIR, slice {number}"
     for axes, title in zip(panels, (plain, *named), strict=True):
         show_slice(axes, flair_of(image, 2), aspect=aspect)
-        if sides:
-            write_sides(axes)
+        write_sides(axes, sides)
         axes.set_title(in_picture(title), fontsize=9)
     for axes, values in zip(panels[1:], named.values(), strict=True):
         drawn = axes.imshow(

@@ -56,9 +56,9 @@ def test_what_a_data_set_holds(brats):
     assert len(report.cases) == 3
     for case, (name, mask) in zip(report.cases, masks.items(), strict=True):
         assert case.ref.case_id.startswith(name)
-        assert case.channels == ("T1", "FLAIR", "T1c")
+        assert case.channels == ("T1", "FLAIR", "T1c", "T2")
         assert (case.shape, case.spacing, case.orientation) == ((4, 32, 32), (5, 1.5, 2), "LPS")
-        assert case.voxels == mask.sum()
+        assert (case.voxels, case.labels) == (mask.sum(), {1: mask.sum()})
         assert case.volume == pytest.approx(mask.sum() * 5 * 1.5 * 2 / 1000)
         flair = nibabel.load(root / name / f"{name}_flair.nii.gz").get_fdata()
         assert case.ranges[1] == (flair.min(), flair.max())
@@ -66,9 +66,49 @@ def test_what_a_data_set_holds(brats):
         np.testing.assert_array_equal(case.thumbnail.mask, mask[place])
         np.testing.assert_array_equal(case.thumbnail.plane, flair.transpose(2, 1, 0)[place])
         assert case.thumbnail.lines[1] == f"slice {place + 1}, {mask[place].sum()} pixels"
-        assert (case.thumbnail.aspect, case.thumbnail.sides) == (0.75, True)
+        assert (case.thumbnail.aspect, case.thumbnail.sides) == (0.75, "RL")
     [note] = report.told
-    assert note == "left out: <case>_t2.nii.gz (T2), <case>_seg.nii.gz (the label)"
+    assert note == "left out: <case>_seg.nii.gz (the label)"
+
+
+def test_labels_by_value_and_the_fourth_contrast_in_a_hundred_columns(brats, capsys):
+    root, masks = brats
+    expected = {}
+    for name, mask in masks.items():
+        values = mask.astype(np.uint8)
+        values[mask & (np.arange(32) % 2 == 0)] = 2
+        values[mask & (np.arange(32) % 4 == 3)] = 4
+        save(values, root / name / f"{name}_seg.nii.gz")
+        save(
+            np.asarray(np.arange(4 * 32 * 32).reshape(4, 32, 32), np.int16),
+            root / name / f"{name}_t2.nii.gz",
+        )
+        expected[name] = {value: int((values == value).sum()) for value in (1, 2, 4)}
+    report = inspect_data(root)
+    assert {case.ref.case_id: case.labels for case in report.cases} == expected
+    assert {case.ranges[3] for case in report.cases} == {(0, 4095)}
+    assert inspect.main([str(root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[1:])) <= 100  # below the path
+    text = "\n".join(lines)
+    for counts in expected.values():
+        total = sum(counts.values())
+        for value, voxels in {"all": total, **counts}.items():
+            row = rf"│ +{value} │ +{voxels:,} │ +{voxels * 0.015:.1f} │"
+            assert re.search(row, text), row
+
+
+def test_a_fourth_contrast_that_is_no_use_is_no_problem(brats):
+    root, masks = brats
+    one, two, _ = masks
+    (root / one / f"{one}_t2.nii.gz").write_bytes(b"damaged")
+    shutil.copy(root / two / f"{two}_t2.nii.gz", root / two / f"{two}_t2w.nii.gz")
+    report = inspect_data(root)
+    assert report.problems == ()
+    shown = [case.channels[:3] for case in report.cases]
+    assert shown == [("T1", "FLAIR", "T1c")] * 3
+    assert [len(case.ranges) for case in report.cases] == [3, 3, 4]
+    assert any("_t2.nii.gz: damaged" in note for note in report.cases[0].notes)
 
 
 def test_pictures_tell_neither_spacing_nor_sides(phantom):
@@ -86,8 +126,8 @@ def test_contrasts_that_another_fills_are_not_listed(brats):
     for name in masks:
         (root / name / f"{name}_t1.nii.gz").unlink()
     report = inspect_data(root)
-    assert {case.channels for case in report.cases} == {("FLAIR", "T1c")}
-    assert {len(case.ranges) for case in report.cases} == {2}
+    assert {case.channels for case in report.cases} == {("FLAIR", "T1c", "T2")}
+    assert {len(case.ranges) for case in report.cases} == {3}
 
 
 def test_every_problem_in_one_pass(brats, capsys):
@@ -124,8 +164,8 @@ def test_a_folder_without_any_label_is_said_to_be_one(brats, capsys):
     assert inspect.main([str(root), "--write-table", str(root / "cases.csv")]) == 0
     assert f"note: {NO_LABELS}" in capsys.readouterr().out
     lines = (root / "cases.csv").read_text().splitlines()
-    assert lines[0] == "case,person,t1,flair,t1c,label"
-    assert all(line.endswith("_t1ce.nii.gz,") for line in lines[1:])
+    assert lines[0] == "case,person,t1,flair,t1c,t2,label"
+    assert all(line.endswith("_t2.nii.gz,") for line in lines[1:])
     with pytest.raises(InputError, match="line 2: case .* has no label"):
         find_data_set(root / "cases.csv")
 
@@ -164,7 +204,7 @@ def test_what_nothing_settles_stays_empty_in_the_table(brats, tmp_path):
     shutil.copy(folder / "phantom_002_t1.nii.gz", folder / "phantom_002_t1w.nii.gz")
     assert inspect.main([str(root), "--write-table", str(tmp_path / "cases.csv")]) == 1
     row = (tmp_path / "cases.csv").read_text().splitlines()[2]
-    assert re.fullmatch(r"phantom_002\w*,phantom_002\w*,,,,brats/phantom_002/.*_seg.nii.gz", row)
+    assert re.fullmatch(r"phantom_002\w*,phantom_002\w*,,,,,brats/phantom_002/.*_seg.nii.gz", row)
 
 
 def test_pictures_are_not_for_a_table(phantom, tmp_path, capsys):

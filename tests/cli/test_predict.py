@@ -95,6 +95,8 @@ def test_contrasts_and_channels_that_the_user_names(tmp_path, model, capsys):
     np.testing.assert_array_equal(first, second)
     for given, reason in (
         (["--channels", "t1,t2"], "--channels t1,t2: expected flair among them"),
+        (["--channels", "t1,tlc,t2,flair"], "expected t1, flair, t1c, t2 or other, found 'tlc'"),
+        (["--channels", "t1,t1w,t2,flair"], "--channels t1,t1w,t2,flair: expected T1 once"),
         (["--channels", "t1,flair"], "4 channels, but 2 are named: T1, FLAIR"),
         ([], "4 channels; --channels t1,t1c,t2,flair"),
     ):

@@ -53,6 +53,7 @@ def _table(out) -> list[dict[str, str]]:
 def test_masks_overlays_and_table(tmp_path):
     array = _picture(tmp_path / "in" / "a.tif")
     volume = array[..., 1].T[..., None].repeat(3, axis=2).astype(np.int16)
+    volume[volume == 0] = np.arange((volume == 0).sum()) % 50  # a scan, no label map
     nibabel.Nifti1Image(volume, np.diag([-0.5, -2, 3, 1])).to_filename(tmp_path / "in" / "b.nii.gz")
     (tmp_path / "in" / "c").mkdir()
     shutil.copy(get_testdata_file("MR_small.dcm"), tmp_path / "in" / "c" / "d.dcm")
@@ -348,7 +349,7 @@ def test_overlay_outlines_what_was_found():
     images = np.full((3, 32, 64), 100.0)
     mask = np.zeros((3, 32, 64), bool)
     mask[1, 8:24, 16:48] = True
-    picture = np.asarray(draw_overlay(images, mask, (5.0, 2.0, 1.0)))  # 64 x 64 mm
+    picture = np.asarray(draw_overlay(images, mask, (5.0, 2.0, 1.0), sides="RL"))  # 64 x 64 mm
     assert picture.shape == (256, 256, 3)
     found = (picture > 150).all(axis=-1)  # the letters: the number above, R and L at the sides
     assert found[:20, :20].any() and found[120:136, :16].any() and found[120:136, 240:].any()

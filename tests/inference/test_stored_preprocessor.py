@@ -122,5 +122,5 @@ def test_folds_of_a_run_have_the_same(saved, tmp_path):
         write_preprocessor(folder / "model.keras", kept)
     assert load_predictor(tmp_path).preprocessor == kept
     write_preprocessor(folder / "model.keras", Preprocessor(32))
-    with pytest.raises(InputError, match=r"fold-1.*tissue.*fold-0.*brain"):
+    with pytest.raises(InputError, match=r"fold-1.*normalization brain, as .*fold-0.*found tissue"):
         load_predictor(tmp_path)

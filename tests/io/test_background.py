@@ -199,6 +199,20 @@ def test_notes_say_what_was_taken_for_background():
     assert settle_channels(np.array(raw)) == []
 
 
+@pytest.mark.parametrize("noise", [1e-6, 1e-3, 0.02])
+def test_air_that_is_noise_among_the_values_of_tissue_is_told(noise):
+    """As interpolation by splines and 16-bit floats leave the 0 around z-scored brains."""
+    raw, inside = head()
+    air = np.random.default_rng(2).normal(0, noise, raw.shape).astype(np.float32)
+    for moved in (0, 10):
+        images = scored(raw, inside, 0)
+        images = np.where(images == 0, air, images) + np.float32(moved)
+        [note] = settle_channels(images)
+        assert note == "no dark background found in T1 and FLAIR and T1c, the mask may be wrong"
+    dark = np.where(inside, raw, np.abs(air))
+    assert settle_channels(np.asarray(dark, np.float32)) == []
+
+
 def test_a_bright_surround_that_varies_is_told():
     raw, inside = head()
     random = np.random.default_rng(2)

@@ -29,6 +29,12 @@ NAMES = {
             "WIP FLAIR_longTR CLEAR",
             "FASE FLAIR",
             "sFLAIR",
+            "T2_TSE_dark_fl",
+            "t2_space_dark-fluid_sag_p2_iso",
+            "t2_tirm_tra_dark-fl",
+            "T2 SPACE FLAIR",
+            "AX T2 HI RES FLAIR",
+            "FLAIR space T1",
         ),
     ),
     "T1": (
@@ -77,6 +83,22 @@ NAMES = {
             "T1 zonder contrast",
             "pre-SX AX T1",
             "T1 FA 20",
+            "T1 prä KM",
+            "t1 prae Kontrast",
+            "T1 o. KM",
+            "T1 v. KM",
+            "T1 ohneKM",
+            "T1 utan kontrast",
+            "T1 uden kontrast",
+            "T1 før kontrast",
+            "T1 före kontrast",
+            "T1 bez kontrastu",
+            "T1 minus KM",
+            "T1 POST SURG",
+            "T1 nach Bestrahlung",
+            "T1 post Resektion",
+            "AX T1 FOR STEALTH",
+            "sub-01 T1",
             "T1 without Gd",
             "20190101120000t1mpragesagisos003a001",
         ),
@@ -117,6 +139,13 @@ NAMES = {
             "T1 pos contraste",
             "Ax T1 GRE +C",
             "T1 CIV",
+            "T1 n. KM",
+            "T1 m. KM",
+            "T1 nachKM",
+            "T1 K.M.",
+            "T1 apre\u0300s injection",
+            "AX T1 POST GAD FOR STEALTH",
+            "T1 DELAYED",
         ),
     ),
     "T2": ("AX T2", "t2w", "t2_tse_tra", "T2W_TSE", "AX T2 FSE", "t2_tirm_cor", "T2_to_FLAIR"),
@@ -161,6 +190,16 @@ NAMES = {
         *(
             "AX T1 ORBITS",
             "t1_fl3d_spine",
+            "T1 SUB",
+            "SUB T1 GD",
+            "t1_gd_sub",
+            "T1 POST-PRE",
+            "T1 difference",
+            "AX T2 GRE",
+            "T2 FFE",
+            "t2_fl2d_tra_hemo",
+            "DP T2 TSE",
+            "T2 relaxation",
         ),
     ),
     None: ("", "AX", "PROPELLER", "Patient1", "visit12", "subject1", "ct12", "brain", "scan t15"),
@@ -188,7 +227,11 @@ def test_an_agent_in_the_tag_counts_where_words_are_silent(agent):
 
 @pytest.mark.parametrize(
     "agent",
-    ["", " ", "NONE", "None", "NO", "N", "0", "0.0", "0 ml", "n/a", "NO CONTRAST", "without"],
+    [
+        *("", " ", "NONE", "None", "NO", "N", "0", "0.0", "0 ml", "n/a", "NO CONTRAST", "without"),
+        *("none given", "Not used", "Anonymized", "REMOVED", "unbekannt", "NONCON", "W/O", "nein"),
+        *("PRE CONTRAST", "pas de contraste", "No", "None/None", "UNDEFINED", "XXXX", "plain"),
+    ],
 )
 def test_no_agent_in_the_tag(agent):
     assert not agent_given(agent)
@@ -237,6 +280,8 @@ sub-01_label-GM_probseg P_tumor P_tumour P_tumor_core P_tumor_manual tumor P_roi
 P_lesions P_label P_labels P1_tumorMask P_automated_approx_segm aparc+aseg aseg wmparc P_probability
 P_entropy P_mutual_information P_uncertainty P_overlay P_gtv P_ET P_WT tumorseg P_seg2 lesion_mask
 UCSF-PDGM-0004_brain_parenchyma_segmentation P_annotation P_prediction flair_lesion T1_seg seg_T1
+case_annot caseGT P_msk P_Maske P_masque P_Segmentierung P_segmentacion P_RTSTRUCT P_delineation
+P_consensus P_Läsion case_OT.54517 P_segs P_wmh seg-tumor _mask P_reader2
 P_edema P_necrosis sub-01_space-MNI_label-lesion_roi P_groundtruth truth"""
 
 SCANS = """P_flair T1 brain T1_brain T1_masked head P_1 tumor_001 tumor_001_flair lesion_12_t1
@@ -257,6 +302,8 @@ def test_scans(name):
 
 def test_folders_of_labels():
     for name in ("labelsTr", "labelsTs", "derivatives", "masks", "5_MASK", "HD-GLIO-segmentation"):
+        assert is_label_folder(name)
+    for name in ("GT", "gt", "Ground_Truth", "ROIs", "Masken", "annots", "predictions"):
         assert is_label_folder(name)
     for name in ("imagesTr", "Task01_BrainTumour", "tumor_01", "images_and_masks", "anat", "P_1"):
         assert not is_label_folder(name)

@@ -264,6 +264,17 @@ def break_numbers(root):
     (root / "dataset.json").write_text(json.dumps(spec | {"channel_names": {"0": "T1", "2": "T2"}}))
 
 
+def break_names(root):
+    spec = json.loads((root / "dataset.json").read_text())
+    names = spec["channel_names"] | {"2": "T1w"}
+    (root / "dataset.json").write_text(json.dumps(spec | {"channel_names": names}))
+
+
+def break_count(root):
+    spec = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(spec | {"numTraining": 484}))
+
+
 def break_labels(root):
     spec = json.loads((root / "dataset.json").read_text())
     (root / "dataset.json").write_text(json.dumps(spec | {"labels": {"background": 0, "core": 1}}))
@@ -288,6 +299,8 @@ def break_grid(root):
         (break_json, ["dataset.json: expected JSON"]),
         (break_channels, ["a channel that dataset.json does not name"]),
         (break_numbers, ["expected a name for each channel 0, 1"]),
+        (break_names, ["_0000.nii.gz: two channels are named T1: T1, T1c, T1, FLAIR"]),
+        (break_count, ["dataset.json: numTraining 484, but imagesTr has 4 cases"]),
         (break_labels, ["phantom_001.nii.gz: label 2, expected 0, 1"]),
         (break_missing, ["phantom_002_0001.nii.gz: expected, found", "phantom_003: has no label"]),
         (break_grid, ["phantom_001.nii.gz: label on another grid"]),
@@ -307,6 +320,13 @@ def test_damaged_nnunet_folders(damage, messages, patients, tmp_path):
     [
         (lambda text: text.replace("x0/1.nii", "x0/9.nii"), "line 2: .*9.nii: no such file"),
         (lambda text: text.replace("phantom_002", "phantom_001"), "case phantom_001 stands twice"),
+        (lambda text: text.replace("phantom_002", "Phantom_001"), "case Phantom_001 stands twice"),
+        (lambda text: text.replace("x2/1.nii", "x0/1.nii"), "line 4: .*x0/1.nii: stands in line 2"),
+        (lambda text: text.replace("x2/0.nii", "x2/1.nii"), "line 4: .*x2/1.nii: stands in line 4"),
+        (
+            lambda text: text.replace("masks/2.nii", "x0/1.nii"),
+            "line 2, and the label of phantom_003",
+        ),
         (lambda text: text.replace("flair", "contrast", 1), "found 'contrast'"),
         (lambda text: text.replace("case", "name", 1), "expected the columns case"),
         (lambda text: text.replace("masks/2.nii", ""), "line 4: case phantom_003 has no label"),

@@ -207,7 +207,7 @@ def test_notes_hold_no_free_text_unless_asked(tmp_path):
     )
     [source] = find_cases([tmp_path])
     assert read_case(source).notes[:3] == (
-        *("T1: series 1, FLAIR: series 2", "left out: 1 series", "T1c filled by FLAIR"),
+        *("T1: series 1, FLAIR: series 2", "left out: series 3", "T1c filled by FLAIR"),
     )
     assert read_case(source, descriptions=True).notes[:2] == (
         "T1: series 1 (AX T1 Mr Miller), FLAIR: series 2 (AX FLAIR born 1950)",
@@ -312,3 +312,21 @@ def test_enhanced_files_name_their_contrast(tmp_path, weighting, taken):
     _write(tmp_path / "b", 2, SharedFunctionalGroupsSequence=[group])
     [one] = read_candidates(tmp_path, list((tmp_path / "b").iterdir()))
     assert one.contrast == "FLAIR"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"ContrastBolusVolume": "10"},
+        {"ContrastBolusTotalDose": "5"},
+        {"ContrastBolusStartTime": "101010"},
+        {"ContrastBolusAgent": "Gadovist", "ContrastBolusVolume": "0"},
+    ],
+)
+def test_an_agent_is_told_by_its_amount_where_it_has_no_name(tmp_path, told):
+    _write(tmp_path / "a", 1, "FLAIR")
+    _write(tmp_path / "b", 2, "t1_mprage", **told)
+    assert read_case(find_cases([tmp_path])[0]).notes[0] == "FLAIR: series 1, T1c: series 2"
+    _write(tmp_path / "c", 3, "t1_mprage", ContrastBolusAgent="NONE", ContrastBolusVolume="0")
+    notes = read_case(find_cases([tmp_path])[0]).notes
+    assert notes[0] == "T1: series 3, FLAIR: series 1, T1c: series 2"

@@ -793,3 +793,56 @@ def test_damaged_streams_take_no_time(tmp_path, name):
             read_series([tmp_path / "a.dcm"])
         slowest = max(slowest, time.process_time() - start)
     assert slowest < 0.5
+
+
+def _stack(tmp_path, planes, **more):
+    """Reads words as they are, 16 bits a pixel."""
+    layout = _straight(len(planes), allocated=16, stored=16, signed=False, more=more)
+    _write_classic(tmp_path / "s", planes, layout)
+    return _predict(tmp_path / "s", 500)
+
+
+@pytest.mark.parametrize("stored", [10, 12])
+def test_values_in_the_upper_bits_of_their_words(tmp_path, stored):
+    """HighBit says where they lie, dark slices among bright ones too."""
+    planes = np.random.default_rng(0).integers(0, 2**stored, (4, 12, 14))
+    planes[1] //= 200
+    more = {"BitsStored": stored, "HighBit": 15}
+    case, _, _ = _stack(tmp_path, planes << (16 - stored), **more)
+    np.testing.assert_array_equal(case.flair, planes)
+
+
+def test_a_high_bit_that_is_merely_wrong_changes_nothing(tmp_path):
+    planes = np.random.default_rng(0).integers(0, 2**12, (4, 12, 14))
+    case, _, _ = _stack(tmp_path, planes, BitsStored=12, HighBit=15)
+    np.testing.assert_array_equal(case.flair, planes)
+
+
+@pytest.mark.parametrize(("padding", "limit"), [(65535, None), (63000, 63536), (30000, 30000)])
+def test_padding_is_background(tmp_path, padding, limit):
+    planes = np.random.default_rng(0).integers(0, 1000, (4, 12, 14))
+    padded = planes.copy()
+    padded[:, :2] = padding
+    more = {"PixelPaddingValue": padding, "PixelRepresentation": 0}
+    if limit:
+        more["PixelPaddingRangeLimit"] = limit
+    case, _, notes = _stack(tmp_path, padded, **more)
+    planes[:, :2] = planes[:, 2:].min()
+    np.testing.assert_array_equal(case.flair, planes)
+    assert "112 voxels of padding taken as background" in notes
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [("inf", "0"), ("nan", "0"), ("1", "inf")])
+def test_a_scale_that_is_no_number_is_refused(tmp_path, slope, intercept):
+    planes = np.random.default_rng(0).integers(0, 1000, (4, 12, 14))
+    with pytest.raises(InputError, match="RescaleSlope is .* expected finite numbers"):
+        _stack(tmp_path, planes, RescaleSlope=slope, RescaleIntercept=intercept)
+
+
+def test_a_table_of_values_is_refused(tmp_path):
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4, 0, 16], "US"
+    table.LUTData = bytes(8)
+    planes = np.random.default_rng(0).integers(0, 1000, (4, 12, 14))
+    with pytest.raises(InputError, match="expected RescaleSlope, found a table"):
+        _stack(tmp_path, planes, ModalityLUTSequence=[table])

@@ -20,7 +20,7 @@ from agd_keras.errors import InputError
 from agd_keras.io.case import MAX_FILE_BYTES, check_file
 from agd_keras.io.case_ref import CaseRef
 from agd_keras.io.discovery import find_cases, read_case
-from agd_keras.io.geometry import axial_spacing, square_view
+from agd_keras.io.geometry import slice_spacing, square_view
 from agd_keras.io.layouts.dataset_json import parse_channels
 from agd_keras.io.unzip import read_range
 
@@ -105,11 +105,34 @@ def test_nifti_of_every_orientation_gives_the_same_slices_and_mask(tmp_path, axe
 
 def test_slices_lie_as_in_lgg(tmp_path, read_paths):
     """Up the slices is up the head, down the rows is backwards, along the columns is leftwards."""
-    volume = np.zeros((9, 9, 9), np.float32)
+    volume = np.random.default_rng(0).random((9, 9, 9), np.float32)
     front_right_low = (8, 8, 0)  # of a volume whose axes run to the right, front and top
-    volume[front_right_low] = 1
+    volume[front_right_low] = 2
     nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "a.nii")
-    assert np.argwhere(read_paths(tmp_path / "a.nii").images[..., 1]).tolist() == [[0, 0, 0]]
+    flair = read_paths(tmp_path / "a.nii").images[..., 1]
+    assert np.argwhere(flair == flair.max()).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 1, 2, 4), (0, 255), tuple(range(12))])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_label_maps_that_no_name_tells_are_no_scans(tmp_path, read_paths, values, dtype):
+    """Masks called after the patient, in a folder of any name, would be predicted as a FLAIR."""
+    volume = np.random.default_rng(0).choice(np.array(values, dtype), (9, 8, 7))
+    path = tmp_path / "outlines" / "P_1.nii.gz"
+    path.parent.mkdir()
+    nibabel.Nifti1Image(volume, np.eye(4)).to_filename(path)
+    with pytest.raises(InputError, match=r"P_1.nii.gz: expected a scan, .* as in a label map"):
+        read_paths(path)
+    [told] = find_cases([], contrasts={"FLAIR": path})
+    assert any("FLAIR holds few values" in note for note in read_case(told).notes)
+
+
+def test_masks_in_pictures_that_no_name_tells_are_no_scans(tmp_path, read_paths):
+    mask = np.random.default_rng(0).choice(np.array([0, 255], "uint8"), (9, 8))
+    for image in (mask, np.stack([mask] * 3, axis=-1)):
+        Image.fromarray(image).save(tmp_path / "P_1.png")
+        with pytest.raises(InputError, match="two values only, as in a mask"):
+            read_paths(tmp_path / "P_1.png")
 
 
 def test_units_extensions_and_versions_survive(tmp_path, read_paths):
@@ -426,8 +449,8 @@ def test_square_view():
 
 
 def test_spacing_of_an_oblique_affine():
-    assert axial_spacing(PLAIN) == pytest.approx((5.0, 1.1, 0.9))
-    assert axial_spacing(PLAIN[:, [2, 0, 1, 3]]) == pytest.approx((5.0, 1.1, 0.9))
+    assert slice_spacing(PLAIN) == pytest.approx((5.0, 1.1, 0.9))
+    assert slice_spacing(PLAIN[:, [2, 0, 1, 3]]) == pytest.approx((5.0, 1.1, 0.9))
 
 
 @settings(max_examples=60, deadline=None)
@@ -437,7 +460,7 @@ def test_voxel_and_pixel_of_a_sheared_affine_have_their_size(seed, axes):
     affine = PLAIN.copy()
     affine[:3, :3] = PLAIN[:3, :3] @ (np.eye(3) + 0.2 * np.tril(random.uniform(-1, 1, (3, 3)), -1))
     affine[:3, :3] *= random.choice([-1, 1], 3)
-    slices, rows, columns = axial_spacing(affine[:, [*axes, 3]])
+    slices, rows, columns = slice_spacing(affine[:, [*axes, 3]])
     assert slices * rows * columns == pytest.approx(abs(np.linalg.det(affine[:3, :3])))
     assert rows * columns == pytest.approx(np.linalg.norm(np.cross(*affine[:3, :2].T)))
 
@@ -490,3 +513,24 @@ def test_ranges_of_files(tmp_path_factory, content, start, length, part):
     whole = b"".join(parts)
     assert read_range(folder / "a", start, start + length) == content[start : start + length]
     assert read_range(folder / "a.gz", start, start + length) == whole[start : start + length]
+
+
+@pytest.mark.parametrize("offset", [0, 4, 347])
+def test_voxels_that_begin_within_the_header_are_refused(tmp_path, error_of, offset):
+    path = tmp_path / "a.nii"
+    nibabel.Nifti1Image(_volume(), np.eye(4)).to_filename(path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 108, offset)
+    path.write_bytes(content)
+    assert "damaged" in error_of(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e30])
+def test_a_scan_without_a_number_is_refused(tmp_path, error_of, value):
+    """An empty mask would be the answer."""
+    volume = np.full((4, 5, 6), value, np.float32)
+    nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "P_flair.nii")
+    assert "expected numbers in FLAIR, found none that is finite" in error_of(tmp_path)
+    nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "P_t1.nii")
+    nibabel.Nifti1Image(_volume((4, 5, 6)), np.eye(4)).to_filename(tmp_path / "P_flair.nii")
+    assert "expected numbers in T1, found none that is finite" in error_of(tmp_path)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import given
@@ -176,6 +177,7 @@ AMBIGUOUS = {
     "P_t1 P_t1w P_flair": "2 files for T1: P_t1.nii.gz, P_t1w.nii.gz; --flair FILE, --t1 FILE",
     "P_flair_ax P_flair_sag": "2 files for FLAIR: P_flair_ax.nii.gz, P_flair_sag.nii.gz",
     "3_t1_tse_tra 4_t1_tse_sag 5_t2_flair_tra": "2 files for T1: 3_t1_tse_tra.nii.gz, 4_t1_tse_sag",
+    "sub-1_FLAIR sub-1_run-2_FLAIR": "2 files for FLAIR: sub-1_FLAIR.nii.gz, sub-1_run-2_FLAIR",
     "sub-1_FLAIR sub-1_run-1_T1w sub-1_run-2_T1w": "2 files for T1: sub-1_run-1_T1w.nii.gz, sub-1",
     "P_pre_t1 P_post_t1 P_pre_flair P_post_flair": "2 files for FLAIR",
     "P_t1 P_t1ce": "expected a FLAIR, found only T1 and T1c: P_t1.nii.gz, P_t1ce.nii.gz; --flair",
@@ -307,7 +309,7 @@ def test_entities_of_bids(sub, ses, run, enhanced):
     stem = case + ("_ce-gd" if enhanced else "") + (f"_run-{run}" if run else "") + "_T1w"
     entities = bids.read_entities(stem)
     assert bids.case_of(entities) == case
-    assert bids.contrast_of(entities) == ("T1c" if enhanced else "T1", run is None)
+    assert bids.contrast_of(entities) == ("T1c" if enhanced else "T1", True)
 
 
 @given(
@@ -319,3 +321,23 @@ def test_case_and_contrast_of_a_name(case, pair, between):
     contrast, word = pair
     name = read_name(Path(f"{case}{between}{word}.nii.gz"), ".")
     assert (name.case, name.contrast, name.plain) == (case, contrast, True)
+
+
+def test_a_folder_for_each_contrast_called_like_its_file(tmp_path):
+    """As of old BraTS: the FLAIR alone would be predicted with the others at hand."""
+    for number, name in enumerate(("MR_Flair", "MR_T1", "MR_T1c"), start=1):
+        for patient in ("VSD.Brain.XX.O", "VSD.Brain.YY.O"):
+            folder = tmp_path / f"{patient}.{name}.{patient[10:11]}{number}"
+            folder.mkdir()
+            nibabel.Nifti1Image(np.zeros((2, 3, 4)), np.eye(4)).to_filename(
+                folder / f"{folder.name}.nii"
+            )
+    found = find_cases([tmp_path])
+    assert [one.case_id for one in found] == ["VSD.Brain.XX.O.MR", "VSD.Brain.YY.O.MR"]
+    for one in found:
+        assert one.contrasts == ("T1", "FLAIR", "T1c") and not one.problem
+        assert [path.stem.split("_")[1].split(".")[0] for path in one.files] == [
+            "T1",
+            "Flair",
+            "T1c",
+        ]

@@ -91,7 +91,8 @@ def test_nifti_on_other_grids(tmp_path):
     [source] = find_cases([tmp_path])
     case = read_case(source)
     np.testing.assert_allclose(case.images[..., 2], case.images[..., 1], atol=1e-2)
-    assert case.notes == ("T1c resampled to the FLAIR's grid", "T1 filled by FLAIR")
+    notes = ("T1c resampled to the FLAIR's grid", "T1 filled by FLAIR")
+    assert case.notes == notes
     image = nibabel.Nifti1Image(fine, sagittal)
     image.set_sform(sagittal, 4)  # a standard head
     image.to_filename(tmp_path / "a_t1ce.nii.gz")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from agd_keras.errors import InputError
-from agd_keras.io.geometry import from_axial
+from agd_keras.io.geometry import from_slices
 from agd_keras.io.second_reader import read_second
 
 NUMBERS = [3, 4, 5, 6]
@@ -22,7 +22,7 @@ def write(layout, folder, masks):
         np.savez(folder / "p.npz", mask=masks, slices=NUMBERS)
     elif layout == "nii.gz":
         affine = np.diag([-1.0, -1.0, 5.0, 1.0])
-        volume = from_axial(masks.astype(np.uint8), affine)
+        volume = from_slices(masks.astype(np.uint8), affine)
         nibabel.Nifti1Image(volume, affine).to_filename(folder / "p.nii.gz")
     else:
         (folder / "p").mkdir()
@@ -80,3 +80,10 @@ def test_damaged_and_missing(masks, tmp_path):
     write("nii.gz", tmp_path, masks)
     with pytest.raises(InputError, match="expected 2 slices, found 4"):
         read_second(tmp_path, "p", [3, 4])
+
+
+def test_an_archive_that_unfolds_to_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr("agd_keras.io.arrays._MAX_BYTES", 10_000)
+    np.savez_compressed(tmp_path / "p.npz", mask=np.zeros((4, 99, 99), bool), slices=NUMBERS)
+    with pytest.raises(InputError, match=r"p.npz: \d+ bytes unpacked, expected at most 10000"):
+        read_second(tmp_path, "p", NUMBERS)

@@ -72,6 +72,12 @@ def test_frozen_layers_keep_weights_and_statistics(fused):
     assert any("moving_mean" in path for path in moved)  # those of the decoder
 
 
+def test_what_was_never_trained_is_not_frozen(tiny, tmp_path):
+    with pytest.raises(InputError, match="--freeze encoder: expected --init"):
+        train(tiny(training={"freeze": "encoder"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_freezing_what_has_no_encoder():
     image = keras.Input((8, 8, 3))
     model = keras.Model(image, {"mask": keras.layers.Conv2D(1, 1, name="mask")(image)})
@@ -142,6 +148,7 @@ def test_the_command_takes_the_network_of_the_model(monkeypatch, tmp_path, capsy
     assert command.main(["--init", "agd_small", "--freeze", "encoder", "--out", str(tmp_path)]) == 0
     [config] = taken
     assert (config.preset, config.model.filters) == ("agd_small", (32, 64, 96, 128))
+    assert config.data.plane == "axial"
     assert (config.training.init, config.training.freeze) == ("agd_small", "encoder")
     assert command.main(["--init", "agd_small", "--preset", "agd_tiny"]) == 1
-    assert "--preset agd_tiny: agd_small is of agd_small" in capsys.readouterr().err
+    assert "--preset agd_tiny: expected agd_small, as --init agd_small" in capsys.readouterr().err

@@ -111,7 +111,7 @@ def test_a_blank_patient_of_one_slice():
 def test_slices_are_numbered_and_sides_written_where_they_are_known():
     plain, numbered, sided = (
         frames_of(scroll(*head(), **options))[1].astype(int)
-        for options in ({}, {"numbers": [11, 12, 13, 14, 15]}, {"sides": True})
+        for options in ({}, {"numbers": [11, 12, 13, 14, 15]}, {"sides": "RL"})
     )
     height, width = plain.shape[1] - BAR, plain.shape[2]
     changed = np.argwhere((plain != numbered).any(axis=(0, 3)))

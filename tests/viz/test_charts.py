@@ -185,13 +185,13 @@ def test_outlines_lie_on_the_border_of_the_mask():
 
 def test_sides_and_number_are_written_where_they_are_known():
     image, blank = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
-    for sides, letters in ((True, ["R", "L"]), (False, [])):
+    for sides, letters in (("RL", ["R", "L"]), ("AP", ["A", "P"]), ("", [])):
         case = overlays.Shown("one", image, blank, blank, number=7, sides=sides)
         maps = overlays.maps(image, {"gate": np.eye(4)}, number=case.number, sides=sides)
         assert maps.axes[0].get_title() == "FLAIR, slice 7"
         for axes in (*overlays.cases([case]).axes, *maps.axes[:2]):
             at = {text.get_text(): text.get_position()[0] for text in axes.texts}
-            assert sorted(at, key=at.get) == letters  # the patient's right at the left
+            assert sorted(at, key=at.get) == letters
 
 
 def test_maps_are_stretched_over_the_slice():

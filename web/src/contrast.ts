@@ -15,7 +15,6 @@ export const UNTOLD: Record<number, Contrast[]> = { 1: ['FLAIR'], 3: [...CHANNEL
 
 const whole = (pattern: string) => new RegExp(`^(?:${pattern})$`)
 const REPLACEMENTS = known.replacements.map(([pattern, text]) => [new RegExp(pattern, 'g'), text] as const)
-const ACCENTS: Record<string, string> = { é: 'e', è: 'e', ê: 'e', à: 'a', á: 'a', í: 'i', ó: 'o', ú: 'u', ü: 'u' }
 const AGENT = whole(`${known.agent}|post|pos|after`)
 const AGENT_OR_C = whole(`${known.agent}|c`)
 const BEFORE_OR_AFTER = whole(`${known.pre}|${known.post}`)
@@ -25,10 +24,11 @@ const [FLAIR, T1C, T1, T2, SEQUENCE] = [known.flair, known.t1c, known.t1, known.
 const [OTHER, MAYBE_OTHER, GLUED_AGENT] = [known.other, known.maybeOther, known.gluedAgent].map(whole)
 const [LABEL, WEAK_LABEL, TRUTH] = [known.label, known.weakLabel, known.truth].map(whole)
 const GLUED_PLAIN = new RegExp(known.gluedPlain)
+const GRADIENT = whole(known.gradient)
 
 /** Words of letters and digits, in small letters. */
 export function wordsOf(text: string): string[] {
-  let left = text.toLowerCase().replace(/[éèêàáíóúü]/g, (letter) => ACCENTS[letter])
+  let left = text.toLowerCase().normalize('NFD').replaceAll('ø', 'o').replaceAll('ł', 'l').replace(/\p{M}/gu, '')
   for (const [pattern, word] of REPLACEMENTS) left = left.replace(pattern, word)
   return left.match(/[a-z0-9]+/g) ?? []
 }
@@ -83,9 +83,12 @@ export function contrastOf(name: string, agent = ''): Named | undefined {
   let words = wordsOf(name)
   let kinds = words.map(kindOf)
   // What follows names the volume that this one was brought to.
-  const onto = words.findIndex(
-    (word, place) => known.onto.includes(word) && kinds.slice(0, place).some(Boolean) && kinds.slice(place + 1).some(Boolean),
-  )
+  const onto = words.findIndex((word, place) => {
+    const [before, behind] = [kinds.slice(0, place), kinds.slice(place + 1)].map((some) => new Set(some.filter(Boolean)))
+    // A sequence, and the end of `hi res`, where T2 and FLAIR are around.
+    const within = before.size === 1 && before.has('T2') && behind.has('FLAIR') && known.notOnto.includes(word)
+    return known.onto.includes(word) && !within && before.size > 0 && behind.size > 0
+  })
   if (onto >= 0) [words, kinds] = [words.slice(0, onto), kinds.slice(0, onto)]
   const told = new Set(kinds.filter(Boolean))
   if (words.some((word) => OTHER.test(word)) || (told.size === 1 && told.has('other'))) return 'other'
@@ -94,12 +97,14 @@ export function contrastOf(name: string, agent = ''): Named | undefined {
     const enhanced = enhancement(words)
     return enhanced || (enhanced === undefined && agentGiven(agent)) ? 'T1c' : 'T1'
   }
-  return told.has('FLAIR') ? 'FLAIR' : told.has('T2') ? 'T2' : undefined
+  if (told.has('FLAIR')) return 'FLAIR'
+  if (told.has('T2')) return words.some((word) => GRADIENT.test(word)) ? 'other' : 'T2'
+  return undefined
 }
 
 /** Whether a file of that name holds masks or maps rather than scans: `io/label_names.py`. */
 export function isLabel(stem: string): boolean {
-  const words = wordsOf(stem.replace(/(?<=[a-z])(?=[A-Z][a-z])/g, '_'))
+  const words = wordsOf(stem.replace(/(?<=[a-z])(?=[A-Z])/g, '_'))
   if (words.some((word) => LABEL.test(word))) return true
   const weak = words.findLastIndex((word) => WEAK_LABEL.test(word))
   if (weak < 0 || words.slice(weak).some(kindOf)) return false

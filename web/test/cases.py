@@ -24,7 +24,7 @@ from agd_keras.inference.uncertainty import UncertaintyPredictor
 from agd_keras.io.case import CHANNELS, Case
 from agd_keras.io.dicom_series import read_series
 from agd_keras.io.discovery import find_cases, read_case
-from agd_keras.io.geometry import from_axial
+from agd_keras.io.geometry import from_slices
 
 SPACING = (1.9, 1.9, 5.0)  # columns, rows, slices in mm
 DESCRIPTIONS = {"T1": "AX T1", "FLAIR": "AX T2 FLAIR", "T1c": "AX T1 POST"}
@@ -176,7 +176,7 @@ def write_viewed(root: Path, predictor: Predictor) -> None:
 
 
 def grid_of(folder: Path, case: Case) -> tuple[np.ndarray, type, bool]:
-    """Affine in which `from_axial` undoes the reading, and the class of the files."""
+    """Affine in which `from_slices` undoes the reading, and the class of the files."""
     series = folder / "FLAIR"
     if series.is_dir():
         return read_series(sorted(series.iterdir())).affine, nibabel.Nifti1Image, True
@@ -219,7 +219,7 @@ def main(model: str, root: Path) -> None:
         mask = probability >= threshold
         for name, values in {"": mask, "_probability": probability}.items():
             made = nibabel.Nifti1Image(
-                from_axial(values, affine).astype("u1" if not name else "f4"), affine
+                from_slices(values, affine).astype("u1" if not name else "f4"), affine
             )
             made.to_filename(root / "expected" / f"{folder.name}{name}.nii")
         files = sorted(str(path.relative_to(root)) for path in folder.rglob("*") if path.is_file())
@@ -230,7 +230,7 @@ def main(model: str, root: Path) -> None:
             maps = predict_maps(
                 UncertaintyPredictor(predictor, samples=2, threshold=threshold), case
             )
-            doubt = from_axial(maps.entropy, affine) / np.log(2)
+            doubt = from_slices(maps.entropy, affine) / np.log(2)
             out = root / "expected" / f"{folder.name}_doubt.nii"
             nibabel.Nifti1Image(doubt.astype("f4"), affine).to_filename(out)
             listed[folder.name]["score"] = maps.score

@@ -51,10 +51,10 @@ def contrast_of(entities: Mapping[str, str]) -> tuple[str | None, bool]:
 
     >>> contrast_of({"sub": "01", "ce": "gadolinium", "suffix": "T1w"})
     ('T1c', True)
-    >>> contrast_of({"sub": "01", "run": "2", "suffix": "bold"})
+    >>> contrast_of({"sub": "01", "acq": "fast", "suffix": "bold"})
     ('other', False)
     """
-    plain = not set(entities) - {*_CASE, "ce", "suffix"}
+    plain = not set(entities) - {*_CASE, "run", "ce", "suffix"}  # a second run is no better one
     if entities.get("part", "mag") != "mag" or "inv" in entities:
         return OTHER, plain
     suffix = entities["suffix"]

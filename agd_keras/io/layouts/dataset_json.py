@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from agd_keras.errors import InputError
+from agd_keras.io.case import REFERENCE
 from agd_keras.io.contrasts import CONTRASTS, OTHER, name_contrast
 from agd_keras.io.dataset_spec import FILE, channel_names, read_content
 
@@ -60,5 +62,40 @@ def parse_channels(names: Sequence[str]) -> tuple[str, ...]:
     >>> parse_channels(["t1", "T1Gd", "t2w", "FLAIR", "ADC"])
     ('T1', 'T1c', 'T2', 'FLAIR', 'other')
     """
+    return tuple(_contrast(name) or OTHER for name in names)
+
+
+def parse_order(text: str) -> tuple[str, ...]:
+    """Reads an order of channels as a user gives it, `t1,t1c,t2,flair`.
+
+    Args:
+        text: Contrasts; `other`, or the name of another kind of image, for what is none.
+
+    Returns:
+        As `parse_channels`.
+
+    Raises:
+        InputError: A word is none, a contrast stands twice, or there is no FLAIR.
+
+    Example:
+
+    >>> parse_order("t1ce,flair,adc")
+    ('T1c', 'FLAIR', 'other')
+    """
+    words = [word.strip() for word in text.split(",")]
+    unknown = [word for word in words if word.lower() != OTHER and not _contrast(word)]
+    names = parse_channels(words)
+    if unknown:
+        known = ", ".join(map(str.lower, CONTRASTS))
+        raise InputError(f"--channels {text}: expected {known} or {OTHER}, found {unknown[0]!r}")
+    for name in CONTRASTS:
+        if names.count(name) > 1:
+            raise InputError(f"--channels {text}: expected {name} once")
+    if REFERENCE not in names:
+        raise InputError(f"--channels {text}: expected flair among them")
+    return names
+
+
+def _contrast(name: str) -> str | None:
     named = {contrast.lower(): contrast for contrast in CONTRASTS}
-    return tuple(named.get(name.lower()) or name_contrast(name) or OTHER for name in names)
+    return named.get(name.lower()) or name_contrast(name)

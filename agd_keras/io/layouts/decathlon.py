@@ -38,7 +38,8 @@ def find(
         channels: Names of the channels wanted.
 
     Returns:
-        What was `Found`, with a line for each missing label.
+        What was `Found`, with a line for each missing label, and if `dataset.json` tells of
+        another number of cases.
 
     Raises:
         InputError: `dataset.json` cannot be used.
@@ -55,4 +56,5 @@ def find(
             problems.append(f"{path}: has no label, expected {label}")
         own = (label,) if label.is_file() else ()
         cases.append(CaseRef(stem_of(path), "nifti", (path,), contrasts, own, spec.values))
+    problems += spec.miscounted(root / FILE, len(cases))
     return Found(tuple(cases), tuple(problems), tuple(ignored))

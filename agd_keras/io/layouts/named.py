@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from agd_keras.io.case import CHANNELS
 from agd_keras.io.case_ref import CaseRef
-from agd_keras.io.dicom import is_dicom, study_of
+from agd_keras.io.dicom import is_dicom, is_mr_image, study_of
 from agd_keras.io.dicom_candidate import is_segmentation
 from agd_keras.io.discovery import find_cases
 from agd_keras.io.label_names import is_label
@@ -97,7 +97,7 @@ def find_segmentations(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for folder, _, names in os.walk(root):
         for path in (Path(folder, name) for name in sorted(names)):
-            if is_dicom(path) and is_segmentation(path):
+            if is_dicom(path) and not is_mr_image(path) and is_segmentation(path):
                 found[study_of([path])].append(path)
     return found
 

@@ -134,7 +134,10 @@ def read_name(path: Path, place: str) -> FileName:
     while folders and _GENERIC.fullmatch(folders[-1]):
         folders.pop()
     of_folder = _contrast_of_folder(folders[-1]) if folders else None
-    if of_folder and contrast in (None, of_folder):
+    # Or a folder for the one file, of its name, as of old BraTS: `P.MR_Flair.1/P.MR_Flair.1.nii`.
+    told = bool(folders and case and contrast)
+    alone = told and _split(folders[-1])[:2] == (case, contrast)
+    if (of_folder and contrast in (None, of_folder)) or alone:
         place = str(PurePosixPath(*folders[:-1]))
-        return FileName(path, place, case, of_folder, plain)
+        return FileName(path, place, case, of_folder or contrast, plain)
     return FileName(path, place, case, contrast, plain)

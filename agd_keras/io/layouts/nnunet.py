@@ -44,7 +44,8 @@ def find(
         channels: Names of the channels wanted.
 
     Returns:
-        What was `Found`, with a line for each missing channel and label.
+        What was `Found`, with a line for each missing channel and label, and if `dataset.json`
+        tells of another number of cases.
 
     Raises:
         InputError: `dataset.json` cannot be used.
@@ -63,7 +64,7 @@ def find(
             files[match[1]][int(match[2])] = path
         else:
             ignored.append(path)
-    cases, problems = [], []
+    cases, problems = [], spec.miscounted(root / FILE, len(files))
     for case, given in files.items():
         label = labels / f"{case}{ending}"
         missing = [n for n in range(len(contrasts)) if n not in given]

@@ -68,15 +68,16 @@ def find(
         raise InputError(f"{root}: expected the columns case, person, label and contrasts, {wrong}")
     cases, problems = [], []
     taken: set[str] = set()
+    images: dict[Path, int] = {}  # in which line each stands
     for number, row in enumerate(rows, start=2):
         case = (row[CASE] or "").strip()
         where = f"{root}, line {number}"
         if not case or "/" in case or "\\" in case:
             problems.append(f"{where}: expected a case without slashes, found {case!r}")
             continue
-        if case in taken:
+        if case.lower() in taken:  # not all file systems tell upper from lower case
             problems.append(f"{where}: case {case} stands twice")
-        taken.add(case)
+        taken.add(case.lower())
         given = {
             contrasts[n]: root.parent / row[n].strip() for n in names if (row[n] or "").strip()
         }
@@ -88,9 +89,21 @@ def find(
             problems.append(f"{where}: case {case} has no label")
         missing = [path for path in (*given.values(), *own) if not path.is_file()]
         problems += [f"{where}: {path}: no such file" for path in missing]
+        for path in given.values():
+            if path in images:
+                problems.append(f"{where}: {path}: stands in line {images[path]} as well")
+            images.setdefault(path, number)
+        if missing:
+            continue
         person = (row.get(PERSON) or "").strip()
         files = tuple(given.values())
         cases.append(CaseRef(case, "nifti", files, tuple(given), own, patient_id=person))
+    problems += [
+        f"{root}: {path}: an image in line {images[path]}, and the label of {case.case_id}"
+        for case in cases
+        for path in case.label
+        if path in images
+    ]
     return Found(tuple(cases), tuple(problems))
 
 
