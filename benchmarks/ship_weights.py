@@ -4,7 +4,8 @@ The network comes from a run on all patients (`--folds 0`). How good it is, only
 same recipe can say: its figures go into the model card, and the mean temperature of its folds into
 the network, as the patients kept from the own training are too few. `make weights` does all of it.
 
-With `--describe` it only describes the images that shipped networks were trained on anew.
+With `--elsewhere` it only adds to a card what `elsewhere.py` printed of scans of another source; with
+`--describe` it only describes the images that shipped networks were trained on anew.
 """
 
 import argparse
@@ -33,6 +34,11 @@ from agd_keras.runs.run_folder import FINGERPRINTS, RunFolder
 from agd_keras.runs.seen import write_fingerprints
 from agd_keras.weights import CHECKSUM, FOLDER, MODEL, shipped
 
+ELSEWHERE = """## Scans from elsewhere
+Three high-grade gliomas of BraTS 2018: heads without skull, 1 mm, FLAIR and T1, FLAIR in place of
+the T1 after contrast agent. The recipe was chosen by these three cases, so that this is no test.
+Confidence is the mean probability of what is marked; precision is the share of it that is right.
+"""
 LIMIT = 8_000_000  # bytes of a network that ships
 # Options that are not of the recipe: which patients, and on what machine.
 SPLIT = {"data.path", "data.folds", "data.portions", "data.validation_portions"}
@@ -122,17 +128,53 @@ def describe(data: Path) -> None:
         print(write_familiarity(folder / MODEL, familiarity))
 
 
+def add_elsewhere(preset: str, table: Path) -> Path:
+    """Ends the card of a shipped network with what it reaches on scans of another source.
+
+    Args:
+        preset: Name of the network.
+        table: What `benchmarks/elsewhere.py` printed of it.
+
+    Returns:
+        The card.
+
+    Raises:
+        InputError: The network does not ship, or the file has no line about it.
+    """
+    if preset not in shipped():
+        raise InputError(f"{preset}: expected one of {', '.join(shipped())}")
+    lines = table.read_text(encoding="utf-8").splitlines()
+    own = [line for line in lines if line.startswith(f"| {preset} |")]
+    if not own:
+        raise InputError(f"{table}: expected lines about {preset}, as elsewhere.py prints them")
+    card = FOLDER / preset / "MODEL_CARD.md"
+    text = card.read_text(encoding="utf-8").partition(ELSEWHERE)[0]
+    write_text(card, "\n".join([text.rstrip(), "", ELSEWHERE, *lines[:2], *own, ""]))
+    return card
+
+
 def main() -> int:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, help="run folder of --folds 0")
     parser.add_argument("--tested", type=Path, help="run with a test")
     parser.add_argument("--data", default="data/kaggle_3m", help="what it was trained on, in words")
+    parser.add_argument(
+        "--elsewhere",
+        nargs=2,
+        metavar=("PRESET", "TABLE"),
+        help="only add what benchmarks/elsewhere.py printed to the card",
+    )
     parser.add_argument("--describe", metavar="DATA", type=Path, help="only describe this data")
     arguments = parser.parse_args()
-    if not (arguments.describe or (arguments.run and arguments.tested)):
-        parser.error("expected --run and --tested, or --describe")
+    single = arguments.describe or arguments.elsewhere
+    if not (single or (arguments.run and arguments.tested)):
+        parser.error("expected --run and --tested, --elsewhere or --describe")
     try:
+        if arguments.elsewhere:
+            preset, table = arguments.elsewhere
+            print(add_elsewhere(preset, Path(table)))
+            return 0
         if arguments.describe:
             describe(arguments.describe)
             return 0
