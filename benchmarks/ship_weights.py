@@ -4,8 +4,8 @@ The network comes from a run on all patients (`--folds 0`). How good it is, only
 same recipe can say: its figures go into the model card, and the mean temperature of its folds into
 the network, as the patients kept from the own training are too few. `make weights` does all of it.
 
-With `--elsewhere` it only adds to a card what `elsewhere.py` printed of scans of another source; with
-`--describe` it only describes the images that shipped networks were trained on anew.
+With `--elsewhere` it only adds to a card what `elsewhere.py` printed of scans of another source,
+with `--describe` it only describes the images that shipped networks were trained on anew.
 """
 
 import argparse
