@@ -159,9 +159,11 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     from agd_keras.training.precision import resolve_precision
     from agd_keras.values import merge
 
-    sizes = {"path": options.data, "image_size": options.size, "folds": options.folds}
-    values = {"data": sizes, "training": {"seed": options.seed}}
-    # All are fed as agd_small is.
+    # At full size all the time, so that every network sees the same.
+    data = {"path": options.data, "image_size": options.size, "folds": options.folds}
+    data |= {"normalization": "tissue", "augment": "strong"}
+    values = {"data": data, "training": {"seed": options.seed, "sizes": []}}
+    # All are fed as agd_small is, but for that.
     config = make_config({"preset": "agd_small", **values})
     set_seed(options.seed, deterministic=False)
     cache = build_cache(find_data(options.data), Preprocessor(options.size))
