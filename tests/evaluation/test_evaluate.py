@@ -12,7 +12,7 @@ from agd_keras.errors import InputError
 from agd_keras.evaluation.evaluate import evaluate
 from agd_keras.evaluation.patients import add_entries
 from agd_keras.evaluation.summary import summarize
-from agd_keras.evaluation.surface import hd95, nsd
+from agd_keras.evaluation.surface import surface_figures
 from agd_keras.io.data_set import find_data_set
 from agd_keras.runs.baselines import warnings
 
@@ -73,7 +73,7 @@ def test_subject_figures_equal_scikit_learn(metrics, patients, shifted):
         pair = (truth.ravel(), prediction.ravel())
         dices[name] = sk.f1_score(*pair, zero_division=1)
         ious.append(sk.jaccard_score(*pair, zero_division=1))
-        surfaces.append((hd95(truth, prediction), nsd(truth, prediction)))
+        surfaces.append(surface_figures(truth, prediction))
         assert (entry["hd95"], entry["nsd"]) == surfaces[-1]
     assert {name: entry["dice"] for name, entry in metrics["subjects"].items()} == pytest.approx(
         dices
