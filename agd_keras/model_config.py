@@ -66,6 +66,18 @@ class OwnModelConfig(BaseModel):
 
 
 def which_builder(model: Any) -> str:
-    """Whose arguments these are: `agd` for those of `agd_autoencoder`, else `own`."""
+    """Says whose arguments these are.
+
+    Args:
+        model: A section `model`, as a mapping or a config; without `name`, `agd_autoencoder`.
+
+    Returns:
+        `agd` for the arguments of `agd_autoencoder`, else `own`.
+
+    Example:
+
+    >>> which_builder({"filters": [8, 16]}), which_builder({"name": "my_network:unet"})
+    ('agd', 'own')
+    """
     name = model.get("name", AGD) if isinstance(model, dict) else getattr(model, "name", AGD)
     return "agd" if name == AGD else "own"

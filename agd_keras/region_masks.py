@@ -32,6 +32,12 @@ def masks_of(labels: np.ndarray, regions: Regions) -> np.ndarray:
 def by_region(array: np.ndarray) -> np.ndarray:
     """Gives masks or probabilities of a case an axis for the regions if they have none.
 
+    Args:
+        array: Array of shape `(slices, height, width)` or `(slices, height, width, regions)`.
+
+    Returns:
+        Array of shape `(slices, height, width, regions)`, of the same type.
+
     Example:
 
     >>> by_region(np.zeros((5, 4, 3))).shape, by_region(np.zeros((5, 4, 3, 2))).shape
@@ -43,6 +49,12 @@ def by_region(array: np.ndarray) -> np.ndarray:
 def drop_axis(array: np.ndarray) -> np.ndarray:
     """Takes the axis of the regions, the last one, from an array of a single one.
 
+    Args:
+        array: Array of shape `(slices, height, width, regions)`.
+
+    Returns:
+        Array of shape `(slices, height, width)` of one region, the same array of several.
+
     Example:
 
     >>> drop_axis(np.zeros((5, 4, 3, 1))).shape, drop_axis(np.zeros((5, 4, 3, 2))).shape
@@ -52,12 +64,31 @@ def drop_axis(array: np.ndarray) -> np.ndarray:
 
 
 def first(array: np.ndarray) -> np.ndarray:
-    """Returns the masks or probabilities of the first region, `(slices, height, width)`."""
+    """Returns the masks or probabilities of the first region.
+
+    Args:
+        array: Array of shape `(slices, height, width)` or `(slices, height, width, regions)`.
+
+    Returns:
+        Array of shape `(slices, height, width)`, of the same type.
+
+    Example:
+
+    >>> first(np.array([[[[1, 0], [0, 1]]]])).tolist()
+    [[[1, 0]]]
+    """
     return by_region(array)[..., 0]
 
 
 def union(array: np.ndarray) -> np.ndarray:
     """Returns where any region is, or the highest of their probabilities.
+
+    Args:
+        array: Boolean masks or probabilities from 0 to 1, of shape `(slices, height, width)` or
+            `(slices, height, width, regions)`.
+
+    Returns:
+        Array of shape `(slices, height, width)`, of the same type.
 
     Example:
 

@@ -14,6 +14,9 @@ MODEL, HISTORY = "model.keras", "history.csv"  # of a fold
 def fold_name(index: int) -> str:
     """Returns the name of a fold's folder.
 
+    Args:
+        index: Index of the fold, from 0.
+
     Example:
 
     >>> fold_name(2)
@@ -24,6 +27,9 @@ def fold_name(index: int) -> str:
 
 def fold_index(folder: Path) -> int | None:
     """Returns the index of the fold whose folder this is by its name, None if it is none.
+
+    Args:
+        folder: Any path; it need not exist.
 
     Example:
 
@@ -36,6 +42,9 @@ def fold_index(folder: Path) -> int | None:
 
 def fold_models(path: Path) -> list[Path]:
     """Returns the networks of a run's folds, sorted by name; none where this is no run folder.
+
+    Args:
+        path: Any path; it need not exist.
 
     Example:
 

@@ -36,7 +36,16 @@ logger = logging.getLogger(__name__)
 
 
 def place_of(source: CaseRef) -> Path:
-    """Returns the file of a case, or the folder of its files."""
+    """Returns the file of a case, or the folder of its files.
+
+    Args:
+        source: A case of one file or more.
+
+    Example:
+
+    >>> place_of(CaseRef("a", "dicom", (Path("scan/1.dcm"), Path("scan/2.dcm")))).as_posix()
+    'scan'
+    """
     return source.files[0] if len(source.files) == 1 else source.files[0].parent
 
 
