@@ -58,6 +58,12 @@ class CaseWriter:
         predictor: What predicts.
         postprocessing: How masks are made of probabilities, settled.
         uncertain: What predicts with uncertainty, if that is wanted.
+        overlays: Whether to draw a picture of each case.
+        save_probability: Whether to write probabilities, and maps of uncertainty, as volumes.
+        mask_format: `source` or `nnunet`.
+        overwrite: Whether files that are there are replaced.
+        descriptions: Whether descriptions of DICOM series go into the notes.
+        familiarity: What the training data look like, to tell of scans that do not.
     """
 
     out: Path
